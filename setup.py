@@ -1,0 +1,5 @@
+"""Thin shim: the settings live in pyproject.toml."""
+
+from setuptools import setup
+
+setup()
