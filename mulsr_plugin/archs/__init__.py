@@ -1,0 +1,5 @@
+"""Networks; importing this package registers them in BasicSR's ARCH_REGISTRY."""
+
+from mulsr_plugin.autoload import load_package
+
+load_package(__name__)

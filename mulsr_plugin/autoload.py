@@ -1,0 +1,281 @@
+"""Make an unmodified BasicSR load this plugin.
+
+How it works, in one place:
+
+1. The package declares :func:`install` as an entry point of PyTorch's group ``torch.backends``. ``import torch`` calls
+   it, and it only puts a :class:`HostFinder` in ``sys.meta_path``. BasicSR imports torch before anything of its own,
+   so the finder is there in time whichever of the two is imported first.
+2. The finder knows two module names. ``torchvision.transforms.functional_tensor``, which BasicSR 1.4.2 imports and
+   torchvision 0.17 dropped, becomes an alias of ``torchvision.transforms.functional`` if it is truly missing. And
+   ``basicsr.models``, which ``basicsr/__init__.py`` imports after its archs, data, losses and metrics: the real module
+   is loaded, then ours are imported, which register themselves. Every import below ``basicsr`` runs that
+   ``__init__.py`` first, so the order is the same whichever module is asked for.
+3. Every registering package of ours starts with :func:`load_package`, which imports the host completely before any of
+   our modules. So a direct ``import mulsr_plugin.archs.mulsr_arch`` takes the same road: host, step 2 (registers
+   everything; the half-initialised package is no obstacle, its modules are imported by name), then the asked module.
+
+"Exactly once" is left to Python's import system: registering is importing, and a second import does nothing. No lock of
+our own is held during an import, so none can deadlock with the import locks.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# Only for annotations: with autoload this module is imported by every `import torch`, and should cost nothing there.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any, Callable, Sequence
+
+HOST_MODELS = 'basicsr.models'
+FUNCTIONAL = 'torchvision.transforms.functional'
+FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
+
+# Registering packages, in BasicSR's own order, and how the names of their registering modules end.
+PACKAGES = {
+    'mulsr_plugin.archs': '_arch',
+    'mulsr_plugin.data': '_dataset',
+    'mulsr_plugin.metrics': '',
+    'mulsr_plugin.models': '_model',
+}
+
+# What the plugin registers and where: known without importing it, so that a failed registration can still answer for
+# each name. A test compares the table with what is really registered.
+NAMES = {
+    'arch': {
+        'BicubicUpsampler': 'mulsr_plugin.archs.bicubic_arch',
+        'MulSR': 'mulsr_plugin.archs.mulsr_arch',
+    },
+    'dataset': {'PairedHSIRGBDataset': 'mulsr_plugin.data.paired_hsi_rgb_dataset'},
+    'metric': {
+        'calculate_hsi_psnr': 'mulsr_plugin.metrics.psnr',
+        'calculate_mpsnr': 'mulsr_plugin.metrics.psnr',
+        'calculate_hsi_ssim': 'mulsr_plugin.metrics.ssim',
+        'calculate_sam': 'mulsr_plugin.metrics.sam',
+        'calculate_ergas': 'mulsr_plugin.metrics.ergas',
+        'calculate_rmse': 'mulsr_plugin.metrics.rmse',
+        'calculate_cc': 'mulsr_plugin.metrics.cc',
+        'calculate_uiqi': 'mulsr_plugin.metrics.uiqi',
+        'calculate_q2n': 'mulsr_plugin.metrics.q2n',
+    },
+    'model': {
+        'HSISRModel': 'mulsr_plugin.models.hsi_sr_model',
+        'MulSRModel': 'mulsr_plugin.models.mulsr_model',
+    },
+}
+
+# True while register_all() imports the host: it registers right afterwards and reports errors to its caller.
+_caller_registers = False
+
+
+def install() -> None:
+    """Put the finder in front of ``sys.meta_path``; calling it again, or after a reload, is harmless."""
+    if not is_installed():
+        sys.meta_path.insert(0, HostFinder())  # type: ignore[arg-type]
+
+
+def is_installed() -> bool:
+    """Tell whether the finder is in ``sys.meta_path``."""
+    return any(_is_host_finder(finder) for finder in sys.meta_path)
+
+
+def register_all() -> None:
+    """Import the host and every registering module of the plugin; calling it again is harmless.
+
+    Raises:
+        ImportError: The host or one of our modules cannot be imported.
+        ValueError: Another package has already registered one of our names.
+    """
+    global _caller_registers
+    _caller_registers = True
+    try:
+        import_host()
+    finally:
+        _caller_registers = False
+    _register()
+
+
+def import_host() -> None:
+    """Import the whole of basicsr, with its missing torchvision module supplied.
+
+    Inside the host's own import this returns at once, as a nested ``import`` of a half-imported package does.
+    """
+    install()
+    import basicsr  # noqa: F401
+
+
+def load_package(package: str) -> None:
+    """Import the registering modules of one of :data:`PACKAGES`, in sorted order.
+
+    Args:
+        package: Full name of the package, which must be (half-)imported.
+
+    Raises:
+        ImportError: The host or one of the modules cannot be imported.
+        ValueError: Another package has already registered one of the names.
+    """
+    from importlib import import_module
+    from pkgutil import iter_modules
+
+    import_host()
+    _refuse_clashes(package)
+    found = (module.name for module in iter_modules(sys.modules[package].__path__))
+    for name in sorted(found):
+        if name.endswith(PACKAGES[package]) and not name.startswith('_'):
+            import_module(f'{package}.{name}')
+
+
+def registries() -> dict[str, Any]:
+    """Return BasicSR's registries that we use, under the keys of :data:`NAMES`.
+
+    Raises:
+        ImportError: The host is a fork from before BasicSR had registries.
+    """
+    from basicsr.utils import registry
+
+    return {kind: getattr(registry, f'{kind.upper()}_REGISTRY') for kind in NAMES}
+
+
+def stand_in_cause(entry: Any) -> BaseException | None:
+    """Return the error for which a registry entry stands in, or None for any other entry."""
+    return getattr(entry, '_mulsr_plugin_cause', None)
+
+
+class HostFinder:
+    """Meta path finder for the two module names that the plugin takes care of."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        """Return a spec for our two names and None, "not mine", for any other; see the module's docstring."""
+        if fullname == HOST_MODELS:
+            spec = _find_elsewhere(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _RegisteringLoader(spec.loader)  # type: ignore[assignment]
+            return spec
+        if fullname == FUNCTIONAL_TENSOR and _find_elsewhere(fullname, path, target) is None:
+            from importlib.machinery import ModuleSpec
+
+            return ModuleSpec(fullname, _AliasLoader())  # type: ignore[arg-type]
+        return None
+
+
+class _AliasLoader:
+    """Let ``functional_tensor`` be the module ``functional`` itself."""
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        from importlib import import_module
+
+        # The import system hands out what it finds here after the module has run.
+        sys.modules[FUNCTIONAL_TENSOR] = import_module(FUNCTIONAL)
+
+
+class _RegisteringLoader:
+    """Load ``basicsr.models`` with its real loader, then register the plugin."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Nothing of ours stays behind in the module, for those who inspect, pickle or reload it.
+        module.__loader__ = module.__spec__.loader = self._loader  # type: ignore[union-attr]
+        self._loader.exec_module(module)
+        if not _caller_registers:
+            _register_or_stand_in()
+
+
+def _is_host_finder(finder: Any) -> bool:
+    # By name, for after a reload of this module the class is another one.
+    return (type(finder).__module__, type(finder).__qualname__) == (__name__, 'HostFinder')
+
+
+def _find_elsewhere(fullname: str, path: Sequence[str] | None, target: Any) -> ModuleSpec | None:
+    """Ask the other finders in their order."""
+    for finder in sys.meta_path:
+        find_spec = getattr(finder, 'find_spec', None)
+        if find_spec is not None and not _is_host_finder(finder):
+            spec = find_spec(fullname, path, target)
+            if spec is not None:
+                return spec
+    return None
+
+
+def _register() -> None:
+    from importlib import import_module
+
+    _forget_failed()
+    for package in PACKAGES:
+        import_module(package)
+        load_package(package)  # the line above does nothing when the package's own import led here
+
+
+def _register_or_stand_in() -> None:
+    """Register; if that fails, log why once and let only those who ask for one of our names run into the error."""
+    try:
+        _register()
+    except Exception as error:
+        import logging
+
+        # Not BasicSR's get_root_logger(): the first call of that settles the log's level and files for good.
+        logging.getLogger('mulsr_plugin').exception(
+            'mulsr_plugin could not register its networks, datasets, models and metrics; BasicSR goes on without them.'
+        )
+        try:
+            _stand_in(error)
+        except ImportError:
+            pass  # a host without registries: nobody can ask for a name
+
+
+def _stand_in(error: Exception) -> None:
+    """Register under each missing name of ours a callable that raises the error."""
+    _forget_failed()
+    for kind, registry in registries().items():
+        for name in NAMES[kind]:
+            if name not in registry:
+                registry.register(_make_stand_in(kind, name, error))
+
+
+def _make_stand_in(kind: str, name: str, error: Exception) -> Callable[..., Any]:
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        raise ImportError(
+            f"The {kind} '{name}' is not available because mulsr_plugin could not be registered "
+            f'({type(error).__name__}: {error}); run `python -m mulsr_plugin.doctor`.'
+        ) from error
+
+    stand_in.__name__ = stand_in.__qualname__ = name
+    stand_in._mulsr_plugin_cause = error  # type: ignore[attr-defined]
+    return stand_in
+
+
+def _forget_failed() -> None:
+    """Drop stand-ins, and classes whose module failed after defining them, so that a new attempt can register them."""
+    for registry in registries().values():
+        for name, entry in list(registry):
+            failed = _is_ours(entry) and entry.__module__ not in sys.modules
+            if failed or stand_in_cause(entry) is not None:
+                del registry._obj_map[name]  # the registry has no public way to remove a name
+
+
+def _refuse_clashes(package: str) -> None:
+    """Raise if a name of the package is taken by somebody else's object."""
+    for kind, registry in registries().items():
+        entries = dict(iter(registry))  # it has keys() but no [], so dict(registry) fails
+        for name, module in NAMES[kind].items():
+            if module.startswith(f'{package}.') and name in entries and not _is_ours(entry := entries[name]):
+                raise ValueError(
+                    f"The {kind} name '{name}' of {module} is already registered by {entry.__module__}: "
+                    'remove one of the two packages or rename the other one.'
+                )
+
+
+def _is_ours(entry: Any) -> bool:
+    return str(getattr(entry, '__module__', '')).startswith('mulsr_plugin.')

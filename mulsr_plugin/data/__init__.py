@@ -1,0 +1,5 @@
+"""Dataset, LMDB cube store and degradation; importing this package registers the dataset in BasicSR's DATASET_REGISTRY."""
+
+from mulsr_plugin.autoload import load_package
+
+load_package(__name__)

@@ -1,0 +1,5 @@
+"""Spectral and spatial quality metrics; importing this package registers them in BasicSR's METRIC_REGISTRY."""
+
+from mulsr_plugin.autoload import load_package
+
+load_package(__name__)
