@@ -1,0 +1,89 @@
+"""The spectral cube that every source reader yields and every store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+# Stored integers reach exactly 1 after scaling; float cubes normalised elsewhere may miss it by rounding.
+RANGE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Cube:
+    """One spectral image as its source holds it.
+
+    Attributes:
+        values (ndarray): (H, W, L), real numbers in the dtype of the source.
+        scale (float): ``values * scale`` lies in [0, 1].
+        wavelengths (tuple[float] | None): Band centres in nm, one per band, where known.
+        rgb (ndarray | None): (H, W, 3) uint8 colour picture of the same scene, R, G, B, where there is one.
+        source (str): Where the values come from, for people.
+    """
+
+    values: np.ndarray
+    scale: float
+    wavelengths: tuple[float, ...] | None = None
+    rgb: np.ndarray | None = None
+    source: str = ''
+
+
+class SourceScene(NamedTuple):
+    """A scene that a source can load: its key and the function that reads it.
+
+    Attributes:
+        key (str): Name of the scene in a store.
+        load (Callable[[], Cube]): Reads the cube from its files.
+    """
+
+    key: str
+    load: Callable[[], Cube]
+
+
+def check_cube(name: str, values: np.ndarray, scale: float, wavelengths: tuple[float, ...] | None = None) -> None:
+    """Refuse an array that is no cube with ``values * scale`` in [0, 1].
+
+    Args:
+        name (str): Scene name for the message.
+        values (ndarray): (H, W, L), any real dtype.
+        scale (float): Factor to [0, 1].
+        wavelengths (tuple[float] | None): Band centres in nm. Default: None.
+
+    Raises:
+        ValueError: Wrong dimensions or dtype, a scale that is not positive, another number of wavelengths than
+            bands, or a band with NaN, infinite or out-of-range values (the message names the band, from 1).
+    """
+    if values.ndim != 3 or values.size == 0:
+        raise ValueError(f'Scene {name} has shape {values.shape}; a cube is a non-empty (height, width, bands) array.')
+    if values.dtype.kind not in 'uif' or values.dtype.itemsize > 8:
+        raise ValueError(f'Scene {name} holds {values.dtype} values; a cube holds real numbers (integers or floats).')
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f'Scene {name} has scale {scale}; it must be a positive number that brings values to [0, 1].')
+    if wavelengths is not None and len(wavelengths) != values.shape[2]:
+        raise ValueError(f'Scene {name} has {values.shape[2]} bands but {len(wavelengths)} wavelengths.')
+    # min and max carry a NaN through, and a comparison with NaN is false: one pass finds every fault.
+    if in_unit_range(values, scale):
+        return
+    band = next(i for i in range(values.shape[2]) if not in_unit_range(values[..., i], scale))
+    low, high = float(values[..., band].min()) * scale, float(values[..., band].max()) * scale
+    raise ValueError(
+        f'Scene {name}, band {band + 1}: values times scale {scale:.6g} run from {low:.6g} to {high:.6g}; '
+        'they must be finite and within [0, 1]: give the right scale, or repair the values at their source.'
+    )
+
+
+def in_unit_range(values: np.ndarray, scale: float) -> bool:
+    """Tell whether all of ``values * scale`` are finite and within [0, 1], up to rounding.
+
+    Args:
+        values (ndarray): Real numbers, any shape.
+        scale (float): Factor to [0, 1].
+
+    Returns:
+        bool: False also for NaN.
+    """
+    low, high = float(values.min()) * scale, float(values.max()) * scale
+    return low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
