@@ -25,9 +25,10 @@ import sys
 # Only for annotations: with autoload this module is imported by every `import torch`, and should cost nothing there.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
-    from typing import Any, Callable, Sequence
+    from typing import Any, Callable
 
 HOST_MODELS = 'basicsr.models'
 FUNCTIONAL = 'torchvision.transforms.functional'
@@ -224,15 +225,14 @@ def _register_or_stand_in() -> None:
         _register()
     except Exception as error:
         import logging
+        from contextlib import suppress
 
         # Not BasicSR's get_root_logger(): the first call of that settles the log's level and files for good.
         logging.getLogger('mulsr_plugin').exception(
             'mulsr_plugin could not register its networks, datasets, models and metrics; BasicSR goes on without them.'
         )
-        try:
+        with suppress(ImportError):  # a fork without registries: nobody can ask for a name
             _stand_in(error)
-        except ImportError:
-            pass  # a host without registries: nobody can ask for a name
 
 
 def _stand_in(error: Exception) -> None:

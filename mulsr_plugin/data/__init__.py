@@ -1,4 +1,4 @@
-"""Dataset, LMDB cube store and degradation; importing this package registers the dataset in BasicSR's DATASET_REGISTRY."""
+"""Dataset, cube store, degradation; importing this package registers the dataset in BasicSR's DATASET_REGISTRY."""
 
 from mulsr_plugin.autoload import load_package
 

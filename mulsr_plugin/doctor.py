@@ -1,0 +1,277 @@
+"""Say what is installed, whether BasicSR sees the plugin, and whether data fit an option file.
+
+Run ``python -m mulsr_plugin.doctor [-opt FILE]``. Every finding is one line; a problem is followed by one line of
+advice. The exit code is 1 if there is a problem and 0 otherwise.
+
+If ``import torch`` itself fails with "Failed to load the backend extension: mulsr_plugin", the folder of an editable
+install has been moved or deleted: torch finds the entry point but not the package. Any of these cures it:
+
+- ``pip install -e .`` in the folder where the clone lies now;
+- ``pip uninstall mulsr-plugin``;
+- the environment variable ``TORCH_DEVICE_BACKEND_AUTOLOAD=0``, which switches all such extensions of torch off.
+
+Started in the new place of the clone, this program finds that out, for it looks at the installation before it imports
+torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import logging
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mulsr_plugin import __version__, autoload
+
+SWITCH = 'TORCH_DEVICE_BACKEND_AUTOLOAD'
+OWN_DOOR = '`python -m mulsr_plugin.train -opt FILE` works without it'
+OPTIONAL = {'h5py': ('formats', '.mat files of version 7.3'), 'matplotlib': ('plots', 'plots')}
+
+
+class Report:
+    """Findings, printed as they come: the program may not survive the next import.
+
+    Attributes:
+        num_problems (int): Problems so far.
+    """
+
+    def __init__(self) -> None:
+        self.num_problems = 0
+
+    def section(self, title: str) -> None:
+        """Start a group of findings."""
+        self._say(f'\n{title}')
+
+    def good(self, finding: str) -> None:
+        """Add a finding that is as it should be."""
+        self._say(f'  ok       {finding}')
+
+    def note(self, finding: str) -> None:
+        """Add a finding that is worth knowing and no problem."""
+        self._say(f'  note     {finding}')
+
+    def problem(self, finding: str, advice: str) -> None:
+        """Add a problem and what to do about it."""
+        self.num_problems += 1
+        self._say(f'  PROBLEM  {finding}\n           -> {advice}')
+
+    def _say(self, text: str) -> None:
+        print(text, flush=True)  # this module is a command line
+
+
+def check_installation(report: Report) -> None:
+    """Compare the running package with the installed one; imports nothing that could fail."""
+    running = Path(__file__).resolve().parent
+    report.good(f'Python {sys.version.split()[0]}, {sys.executable}')
+    report.good(f'mulsr_plugin {__version__}, {running}')
+    try:
+        installed = distribution('mulsr-plugin')
+    except PackageNotFoundError:
+        report.problem(
+            "mulsr-plugin is not installed, so BasicSR's own train.py and test.py cannot find it.",
+            f'Run `{sys.executable} -m pip install -e {running.parent}`; {OWN_DOOR}.',
+        )
+        return
+    source = _editable_folder(installed)
+    if source is not None and not (source / 'mulsr_plugin').is_dir():
+        report.problem(
+            f'The editable install points to {source}, which is gone; elsewhere `import torch` fails because of it.',
+            f'Run `{sys.executable} -m pip install -e {running.parent}`, or `pip uninstall mulsr-plugin`.',
+        )
+    elif source is not None and source.resolve() != running.parent:
+        report.problem(
+            f'The editable install points to {source}, but {running} is running.',
+            f'Work in {source}, or run `{sys.executable} -m pip install -e {running.parent}`.',
+        )
+    else:
+        report.good(f'installed{"" if source is None else " editable"}, version {installed.version}')
+
+
+def check_torch(report: Report) -> bool:
+    """Check torch, torchvision, the GPU and the autoload; return whether torch can be imported."""
+    if not (_check_import(report, 'torch') and _check_import(report, 'torchvision')):
+        return False
+    import torch
+
+    if autoload.is_installed():
+        report.good('autoload is on: BasicSR will load the plugin')
+    elif os.environ.get(SWITCH, '1') == '0':
+        report.note(f"autoload is switched off by {SWITCH}=0: BasicSR's own train.py lacks the plugin; {OWN_DOOR}.")
+    else:
+        report.problem(
+            'autoload is off: torch did not call the entry point of the plugin.',
+            f'Use torch 2.5 or newer and `pip install` the plugin into this Python; {OWN_DOOR}.',
+        )
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+        report.good(f'{torch.cuda.device_count()} GPU: {", ".join(sorted(names))}')
+    else:
+        report.note('no GPU: networks run on the CPU, so num_gpu in the option file must be 0 or auto')
+    return True
+
+
+def check_names(report: Report) -> bool:
+    """Check that BasicSR can be imported and holds all our names; return whether it does."""
+    if not _check_import(report, 'basicsr'):
+        return False
+    complete = True
+    for kind, registry in autoload.registries().items():
+        entries, names = dict(iter(registry)), autoload.NAMES[kind]
+        missing = [name for name in names if name not in entries or autoload.stand_in_cause(entries[name])]
+        complete = complete and not missing
+        if len(missing) < len(names):
+            report.good(f'{kind}: {", ".join(name for name in names if name not in missing)}')
+        if missing:
+            cause = next((autoload.stand_in_cause(entries[name]) for name in missing if name in entries), None)
+            reason = f', because of {type(cause).__name__}: {cause}' if cause else ''
+            report.problem(f'{kind}: {", ".join(missing)} not registered{reason}', _advice(cause))
+    return complete
+
+
+def check_optional(report: Report) -> None:
+    """Name the optional libraries that are missing."""
+    for name, (extra, purpose) in OPTIONAL.items():
+        if find_spec(name) is not None:
+            report.good(f'{name}, for {purpose}')
+        else:
+            report.note(f"{name} is missing; for {purpose} run `pip install 'mulsr-plugin[{extra}]'`")
+
+
+def check_option_file(report: Report, path: str) -> None:
+    """Open the data sets of an option file and compare them with its options."""
+    import yaml
+
+    try:
+        options = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        datasets = dict(options['datasets'])
+    except FileNotFoundError:
+        report.problem(f'{path} does not exist.', 'Correct the path; option files that ship with the plugin: options/.')
+        return
+    except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+        report.problem(f'{path} is no option file: {" ".join(str(error).split())}', 'Compare it with one in options/.')
+        return
+    for name, block in datasets.items():
+        if not isinstance(block, dict) or block.get('type') not in autoload.NAMES['dataset']:
+            report.note(f'{name}: not a data set of this plugin, not checked')
+            continue
+        # as BasicSR completes the block
+        shared = {'scale': options['scale']} if 'scale' in options else {}
+        _check_data_set(report, name, {**block, 'phase': name.split('_')[0], **shared}, options.get('network_g') or {})
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(prog='python -m mulsr_plugin.doctor', description=__doc__.split('\n')[0])
+    parser.add_argument('-opt', metavar='FILE', help='option file whose data sets are opened and checked')
+    args = parser.parse_args()
+    report = Report()
+    report.section('Installation')
+    check_installation(report)
+    report.section('PyTorch')
+    if check_torch(report):
+        report.section('BasicSR')
+        complete = check_names(report)
+        report.section('Optional libraries')
+        check_optional(report)
+        if args.opt is not None:
+            report.section(f'Data of {args.opt}')
+            if complete:
+                check_option_file(report, args.opt)
+            else:
+                report.note('not checked, because names are missing')
+    found = report.num_problems
+    report.section(f'{found} problem{"s" * (found > 1)} found.' if found else 'No problems found.')
+    return int(found > 0)
+
+
+def _editable_folder(installed: Distribution) -> Path | None:
+    """Return the folder that an editable install points to, or None for an ordinary one."""
+    origin = json.loads(installed.read_text('direct_url.json') or '{}')
+    if not origin.get('dir_info', {}).get('editable'):
+        return None
+    return Path(url2pathname(urlsplit(origin['url']).path))
+
+
+def _check_import(report: Report, name: str) -> bool:
+    """Import a library and report its version and place; basicsr registers the plugin even with autoload off."""
+    try:
+        if name == 'basicsr':
+            autoload.import_host()
+        module = import_module(name)
+    except Exception as error:  # a broken library may raise anything
+        cause = error.__cause__ or error
+        report.problem(f'`import {name}` fails: {error} ({type(cause).__name__}: {cause})', _advice(cause, name))
+        return False
+    report.good(f'{name} {getattr(module, "__version__", "of unknown version")}, {_place(module)}')
+    return True
+
+
+def _place(module: Any) -> str:
+    folder = Path(module.__file__).parent
+    real = folder.resolve()
+    return str(folder) if folder == real else f'{folder} -> {real}'
+
+
+def _advice(cause: BaseException | None, name: str = 'mulsr-plugin') -> str:
+    if isinstance(cause, ModuleNotFoundError) and cause.name and not cause.name.startswith('mulsr_plugin'):
+        return f'Run `{sys.executable} -m pip install {cause.name.partition(".")[0]}`.'
+    if isinstance(cause, ValueError):
+        return 'Do as the sentence above says; no file of this plugin or of BasicSR needs to be edited.'
+    return f'Run `{sys.executable} -m pip install --force-reinstall --no-deps {name}`.'
+
+
+def _check_data_set(report: Report, name: str, block: dict[str, Any], network: dict[str, Any]) -> None:
+    dataset_class = autoload.registries()['dataset'].get(block['type'])
+    logging.disable(logging.INFO)  # what the data set logs is reported below
+    try:
+        dataset = dataset_class(block)
+        sample = dataset[0]
+    except Exception as error:  # the message of a wrong option or a damaged store is the finding
+        finding, _, advice = str(error).rpartition('; ')
+        fallback = f'Correct {name} in the option file, or prepare its data again.'
+        report.problem(f'{name}: {finding or error}', advice if finding else fallback)
+        return
+    finally:
+        logging.disable(logging.NOTSET)
+    report.good(f'{name}: {dataset.describe()}')
+    shapes = ', '.join(f'{key} {tuple(value.shape)}' for key, value in sample.items() if hasattr(value, 'shape'))
+    report.good(f'{name}: first sample {shapes}')
+    _check_network_fits(report, name, dataset, network)
+
+
+def _check_network_fits(report: Report, name: str, dataset: Any, network: dict[str, Any]) -> None:
+    """Compare scale and guide channels of a data set with what the network is built for."""
+    upscale = _network_option(network, 'upscale')
+    if upscale is not None and dataset.scale not in (upscale if isinstance(upscale, (list, tuple)) else [upscale]):
+        report.problem(
+            f'{name}: the data are for scale {dataset.scale}, but network_g has upscale: {upscale}.',
+            'Make scale (or upscale of the data set) and upscale of network_g equal.',
+        )
+    guides = _network_option(network, 'num_guide_ch')
+    if guides is not None and guides != dataset.num_guide_ch:
+        report.problem(
+            f'{name}: the guide has {dataset.num_guide_ch} channels, but network_g has num_guide_ch: {guides}.',
+            f'Write num_guide_ch: {dataset.num_guide_ch} under network_g, or choose another spectral_response.',
+        )
+
+
+def _network_option(network: dict[str, Any], key: str) -> Any:
+    """Return an option of the network, given or default; None if it has no such option."""
+    registry = autoload.registries()['arch']
+    if key in network or network.get('type') not in registry:
+        return network.get(key)
+    parameter = inspect.signature(registry.get(network['type'])).parameters.get(key)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,44 @@
+# Sourced by demo.sh and test.sh. `install_plugin [EXTRAS]` leaves the plugin and the named extras (such as "test")
+# installed in .venv of this repository and sets VENV_PYTHON. Nothing is done when that has been done before: a stamp
+# holds a checksum of the files that say what to install. PYTHON names the interpreter for a new .venv.
+
+_repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+_venv="$_repository/.venv"
+
+_find_venv_python() {
+    VENV_PYTHON="$_venv/bin/python"
+    [ -x "$VENV_PYTHON" ] || VENV_PYTHON="$_venv/Scripts/python.exe"
+    [ -x "$VENV_PYTHON" ]
+}
+
+_check_version() {
+    "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && return
+    echo "Python 3.9 to 3.12 is needed (BasicSR cannot be installed on 3.13), but '$1' is $("$1" --version 2>&1 || true)." >&2
+    echo "Name another one, and remove $_venv if it exists: PYTHON=python3.11 bash $0" >&2
+    return 1
+}
+
+_make_venv() {
+    local python="${PYTHON:-python3}"
+    _check_version "$python" || return 1
+    echo "Creating $_venv"
+    "$python" -m venv "$_venv" && return
+    echo "'$python -m venv' failed: install its venv module (Debian, Ubuntu: apt install python3-venv) or set PYTHON." >&2
+    return 1
+}
+
+install_plugin() {
+    local extras="${1:-}" stamp
+    { _find_venv_python && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; } || { _make_venv && _find_venv_python; } || return 1
+    _check_version "$VENV_PYTHON" || return 1
+    # The folder belongs in it: a moved clone leaves an editable install that points nowhere.
+    stamp="$_venv/.installed-${extras:-base}-$(echo "$_repository" | cat - "$_repository"/{pyproject.toml,setup.py} | cksum | cut -d ' ' -f 1)"
+    [ -e "$stamp" ] && return
+    echo "Installing into $_venv (the first time downloads PyTorch, which takes minutes)"
+    "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check 'pip>=21.3' || return 1  # first with editable pyproject
+    # Switched off, because an earlier install of a clone that has moved would keep torch from being imported.
+    TORCH_DEVICE_BACKEND_AUTOLOAD=0 "$VENV_PYTHON" -m pip install --disable-pip-version-check \
+        --editable "$_repository${extras:+[$extras]}" || return 1
+    rm -f "$_venv/.installed-${extras:-base}-"*
+    touch "$stamp"
+}
