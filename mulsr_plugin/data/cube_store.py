@@ -126,6 +126,12 @@ def check_key(key: str) -> str:
     return key
 
 
+def refuse_existing(path: PathLike) -> None:
+    """Raise FileExistsError if there is anything at ``path``, be it a broken link."""
+    if os.path.lexists(path):
+        raise FileExistsError(f'{path} exists already and is left as it is: remove it or choose another output.')
+
+
 class CubeStore:
     """Read cubes and windows of cubes from an LMDB store.
 
@@ -296,7 +302,7 @@ class CubeStoreWriter:
         self.path = Path(os.path.abspath(path))
         if self.path.suffix != '.lmdb':
             raise ValueError(f'A cube store must be named *.lmdb, as BasicSR expects; got {self.path.name}.')
-        self._refuse_existing()
+        refuse_existing(self.path)
         self._temporary = self.path.with_name(f'.{self.path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}')
         self._new_parents = [folder for folder in self.path.parents if not folder.exists()]
         self._headers: list[CubeHeader] = []
@@ -405,8 +411,10 @@ class CubeStoreWriter:
         Raises:
             FileExistsError: Something has appeared under the name meanwhile; it is left untouched.
         """
+        if self._published:
+            return
         self.finish()
-        self._refuse_existing()
+        refuse_existing(self.path)
         os.rename(self._temporary, self.path)
         self._published = True
         _sync_folder(self.path.parent)
@@ -442,12 +450,6 @@ class CubeStoreWriter:
                 # Twice what is there keeps the number of retries logarithmic; the file itself grows only as written.
                 size = self._environment.info()['map_size']
                 self._environment.set_mapsize(max(2 * size, size + 2 * nbytes))
-
-    def _refuse_existing(self) -> None:
-        if os.path.lexists(self.path):
-            raise FileExistsError(
-                f'{self.path} exists already and is left as it is: remove it or choose another output.'
-            )
 
     def _explained(self, error: Exception) -> OSError:
         parent = next(folder for folder in self.path.parents if folder.exists())

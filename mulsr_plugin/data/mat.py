@@ -81,12 +81,12 @@ def read_mat_cube(path: PathLike, key: str | None = None, scale: float | None = 
     except Exception as error:
         raise ValueError(f'{path} cannot be read as a MATLAB file ({error}): it is damaged or no .mat file.') from error
     if scale is None:
-        # MATLAB's class, not the dtype: files keep doubles with integer values as the smallest integers that fit.
+        # By MATLAB's class, not the dtype: doubles with integer values come as the smallest integers that fit.
         scale = 1.0 / float(np.iinfo(kind).max) if 'int' in kind else 1.0
         if 'int' not in kind and not in_unit_range(values, scale) and np.isfinite(values).all():
             raise ValueError(
-                f'{path} holds {kind} values from {values.min():.6g} to {values.max():.6g}; give the factor that brings '
-                'them to [0, 1], such as --scale 1/65535 for 16-bit values, or clip them at their source.'
+                f'{path} holds {kind} values from {values.min():.6g} to {values.max():.6g}; give the factor that '
+                'brings them to [0, 1], such as --scale 1/65535 for 16-bit values, or clip them at their source.'
             )
     check_cube(path.name, values, scale)
     return Cube(values=values, scale=scale, source=path.name)
