@@ -114,11 +114,9 @@ def verify(paths: Sequence[str]) -> int:
     return 1 if faults else 0
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, and tell a user's mistake in one line."""
-    args = build_parser().parse_args()
-    # A terminated run must remove its unfinished stores as an interrupted one does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    args = build_parser().parse_args(argv)
     try:
         return verify(args.path) if args.command == 'verify' else prepare(args)
     except (ValueError, OSError, ImportError) as error:
@@ -130,4 +128,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+    # A terminated run must remove its unfinished stores as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())
