@@ -1,0 +1,28 @@
+"""Root mean squared error."""
+
+from __future__ import annotations
+
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from mulsr_plugin.metrics._cubes import Cube, band_mean_squared_errors, cube_pair
+
+
+@METRIC_REGISTRY.register()
+def calculate_rmse(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+    """Root mean squared error of the whole cube, in the unit of the cubes.
+
+    On cubes in [0, 1] as used here; papers that report RMSE on 8-bit numbers are 255 times higher.
+
+    Args:
+        img (ndarray | Tensor): Result, (H, W, L) or (H, W), in [0, 1].
+        img2 (ndarray | Tensor): Reference, same shape and range.
+        crop_border (int): Pixels dropped on each side first. Default: 0.
+        **kwargs: Ignored; BasicSR passes the other keys of the metric's options.
+
+    Returns:
+        float: Lower is better; 0 for identical cubes.
+
+    Raises:
+        ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
+    """
+    return float(band_mean_squared_errors(cube_pair(img, img2, crop_border)).mean().sqrt())

@@ -1,0 +1,68 @@
+"""Universal image quality index (UIQI, Q)."""
+
+from __future__ import annotations
+
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from mulsr_plugin.metrics._cubes import Cube, cube_pair, row_strips
+
+_BLOCK = 8  # a power of two, see _box_filter
+
+
+@METRIC_REGISTRY.register()
+def calculate_uiqi(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+    """Universal image quality index, mean over pixels and bands.
+
+    ``Q = 4 cov(x, y) mean(x) mean(y) / ((var(x) + var(y)) (mean(x)^2 + mean(y)^2))`` over uniform 8 x 8 blocks that
+    slide by one pixel and lie inside the image, as in the authors' program; implementations with a Gaussian window
+    give other values. In a block without contrast in both cubes only the means are compared, and a block whose means
+    are both zero counts 1 (also as in that program). A scale common to both cubes cancels.
+
+    Args:
+        img (ndarray | Tensor): Result, (H, W, L) or (H, W), any linear unit; H and W at least 8 after cropping.
+        img2 (ndarray | Tensor): Reference, same shape and unit.
+        crop_border (int): Pixels dropped on each side first. Default: 0.
+        **kwargs: Ignored; BasicSR passes the other keys of the metric's options.
+
+    Returns:
+        float: In [-1, 1], higher is better; 1 for identical cubes.
+
+    Raises:
+        ValueError: Shapes differ, values are not finite or unscaled integers, or the image is smaller than the window.
+
+    Reference: Wang and Bovik, IEEE Signal Processing Letters, 2002.
+    """
+    pair = cube_pair(img, img2, crop_border, _BLOCK)
+    total = torch.zeros((), dtype=torch.float64, device=pair.img.device)
+    for strip, strip2 in row_strips(pair, halo=_BLOCK - 1):
+        total += _quality(strip, strip2).sum()
+    height, width, num_bands = pair.img.shape
+    return float(total) / ((height - _BLOCK + 1) * (width - _BLOCK + 1) * num_bands)
+
+
+def _quality(strip: torch.Tensor, strip2: torch.Tensor) -> torch.Tensor:
+    """Return the map of Q, from the moments of p = x + y and m = x - y, which are exact for x = y."""
+    added, difference = strip + strip2, strip - strip2
+    fields = torch.stack([added, difference, added.square(), difference.square()])
+    added, difference, added_square, difference_square = _box_filter(_box_filter(fields, 1), 2)
+    added, difference = added.square_(), difference.square_()
+    added_variance = added_square.sub_(added).clamp_(min=0.0)
+    difference_variance = difference_square.sub_(difference).clamp_(min=0.0)
+    means = added + difference
+    luminance = (added - difference) / means
+    contrast = (added_variance - difference_variance) / (added_variance + difference_variance)
+    return torch.where(means == 0, 1.0, luminance * contrast.nan_to_num_(nan=1.0))
+
+
+def _box_filter(fields: torch.Tensor, dim: int) -> torch.Tensor:
+    """Average over the block along one dimension, valid region.
+
+    The sums are doubled step by step, so a block of equal values has exactly that mean and no variance.
+    """
+    shift = 1
+    while shift < _BLOCK:
+        length = fields.shape[dim] - shift
+        fields = fields.narrow(dim, 0, length) + fields.narrow(dim, shift, length)
+        shift *= 2
+    return fields / _BLOCK
