@@ -1,0 +1,230 @@
+"""Pictures of cubes for the training log and the result folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Union
+
+import cv2
+import numpy as np
+import torch
+
+Cube = Union[np.ndarray, torch.Tensor]
+
+# Centres of red, green and blue in nm, and how far around them bands are averaged.
+_VISIBLE_CENTRES = (650.0, 550.0, 450.0)
+_VISIBLE_HALF_WIDTH = 20.0
+# Without visible bands: where red, green and blue are taken from, as a fraction of the spectral range.
+_FALSE_COLOUR_FRACTIONS = (5 / 6, 1 / 2, 1 / 6)
+_STRETCH_PERCENTILES = (0.5, 99.5)
+_DISPLAY_GAMMA = 2.2
+
+_SMALLEST_PANEL = 256
+_LARGEST_PANEL = 1024
+_MARGIN = 8
+_BACKGROUND = 255
+_INK = (20, 20, 20)
+
+
+def false_colour(cube: Cube, wavelengths: Sequence[float] | None = None, limits: Cube | None = None) -> np.ndarray:
+    """Show a cube as an RGB picture.
+
+    A cube that covers 450 to 650 nm is shown in about its natural colours: means of the bands within 20 nm of 650, 550
+    and 450 nm, one stretch for the three channels. Any other takes the bands at 5/6, 1/2 and 1/6 of its spectral
+    range, or of its band numbers if the wavelengths are unknown, each channel with its own stretch.
+
+    Args:
+        cube (ndarray | Tensor): (H, W, L) or (H, W) for one band, float; NaN is shown black.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+        limits (ndarray): Values shown black and white per channel, (3, 2), from :func:`stretch_limits`. Default: None,
+            those of this cube. Give the same limits to pictures that will be compared.
+
+    Returns:
+        ndarray: uint8 RGB, (H, W, 3), gamma 2.2.
+
+    Raises:
+        ValueError: ``cube`` has no two or three dimensions, or ``wavelengths`` has not one entry per band.
+    """
+    composite = _composite(cube, wavelengths)
+    bounds = _limits_of(composite, _is_visible(wavelengths)) if limits is None else np.asarray(limits, np.float32)
+    low, high = bounds[:, 0], bounds[:, 1]
+    stretched = np.clip((composite - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
+    return np.round(255.0 * stretched ** (1.0 / _DISPLAY_GAMMA)).astype(np.uint8)
+
+
+def stretch_limits(cube: Cube, wavelengths: Sequence[float] | None = None) -> np.ndarray:
+    """Return the values that :func:`false_colour` shows black and white: the 0.5 and 99.5 percentiles.
+
+    Args:
+        cube (ndarray | Tensor): (H, W, L) or (H, W) for one band, float.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+
+    Returns:
+        ndarray: (3, 2), black and white of red, green and blue; three equal rows for natural colours.
+
+    Raises:
+        ValueError: ``cube`` has no two or three dimensions, or ``wavelengths`` has not one entry per band.
+    """
+    return _limits_of(_composite(cube, wavelengths), _is_visible(wavelengths))
+
+
+def comparison_panel(
+    result: Cube,
+    reference: Cube | None = None,
+    lq: Cube | None = None,
+    wavelengths: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Put a result beside its input, its reference and the map of its error.
+
+    All pictures share one stretch, that of the reference (of the result if there is none). The error of a pixel is the
+    root mean square over bands, in the unit of the cubes; its colours run up to the 99.5 percentile. Small cubes are
+    enlarged by whole factors, pixels of the input are shown as squares.
+
+    Args:
+        result (ndarray | Tensor): (H, W, L) float.
+        reference (ndarray | Tensor): (H, W, L) float. Default: None; then the panel has no reference and no error.
+        lq (ndarray | Tensor): Low-resolution input, (h, w, L) float. Default: None, left out.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+
+    Returns:
+        ndarray: uint8 RGB picture: [input | result | reference | error with its colour bar], each with a label.
+
+    Raises:
+        ValueError: Shapes of result and reference differ, a cube has no two or three dimensions, or ``wavelengths``
+            has not one entry per band.
+    """
+    values = _as_array(result)
+    limits = stretch_limits(result if reference is None else reference, wavelengths)
+    size = _panel_size(*values.shape[:2])
+    panels = []
+    if lq is not None:
+        label = 'Input {} x {}'.format(*_as_array(lq).shape[:2])
+        panels.append(_labelled(_resize(false_colour(lq, wavelengths, limits), size), label))
+    panels.append(_labelled(_resize(false_colour(result, wavelengths, limits), size), 'Result'))
+    if reference is not None:
+        panels.append(_labelled(_resize(false_colour(reference, wavelengths, limits), size), 'Reference'))
+        panels.append(_error_panel(values, _as_array(reference), size))
+    return np.concatenate(panels, axis=1)
+
+
+def _as_array(cube: Cube) -> np.ndarray:
+    """Return a cube as a float array (H, W, L)."""
+    array = cube.detach().float().cpu().numpy() if isinstance(cube, torch.Tensor) else np.asarray(cube)
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise ValueError(f'A cube has shape {array.shape}; expected (H, W, L), or (H, W) for one band.')
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _is_visible(wavelengths: Sequence[float] | None) -> bool:
+    if wavelengths is None:
+        return False
+    return min(wavelengths) <= min(_VISIBLE_CENTRES) and max(wavelengths) >= max(_VISIBLE_CENTRES)
+
+
+def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[np.ndarray]:
+    """Return the band numbers that make up red, green and blue."""
+    if wavelengths is not None and len(wavelengths) != num_bands:
+        raise ValueError(
+            f'wavelengths has {len(wavelengths)} entries for a cube with {num_bands} bands; '
+            'give one band centre in nm per band, or leave it out.'
+        )
+    positions = np.arange(num_bands) if wavelengths is None else np.asarray(wavelengths, dtype=float)
+    if _is_visible(wavelengths):
+        centres, reach = np.array(_VISIBLE_CENTRES), _VISIBLE_HALF_WIDTH
+    else:
+        centres, reach = positions.min() + np.array(_FALSE_COLOUR_FRACTIONS) * np.ptp(positions), 0.0
+    distances = np.abs(positions - centres[:, None])
+    return [np.flatnonzero(row <= max(reach, row.min())) for row in distances]
+
+
+def _composite(cube: Cube, wavelengths: Sequence[float] | None) -> np.ndarray:
+    """Return the three unstretched channels, float32 (H, W, 3)."""
+    values = _as_array(cube)
+    bands = _channel_bands(values.shape[-1], wavelengths)
+    channels = [values[..., selected].mean(-1, dtype=np.float32) for selected in bands]
+    return np.nan_to_num(np.stack(channels, axis=-1), nan=0.0)
+
+
+def _limits_of(composite: np.ndarray, joint: bool) -> np.ndarray:
+    axes = (0, 1, 2) if joint else (0, 1)
+    limits = np.percentile(composite, _STRETCH_PERCENTILES, axis=axes).T.astype(np.float32)
+    return np.broadcast_to(limits, (3, 2)).copy()
+
+
+def _panel_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width of a panel: enlarged by a whole factor when small, reduced when very large."""
+    shorter, longer = sorted((height, width))
+    enlargement = min(-(-_SMALLEST_PANEL // shorter), _LARGEST_PANEL // longer)
+    factor = enlargement if enlargement >= 1 else _LARGEST_PANEL / longer
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    enlarged = size[0] >= picture.shape[0]
+    interpolation = cv2.INTER_NEAREST if enlarged else cv2.INTER_AREA
+    return cv2.resize(picture, (size[1], size[0]), interpolation=interpolation)
+
+
+def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
+    """Add a line of text above a picture, and a margin around both."""
+    height, width = picture.shape[:2]
+    scale = _text_scale(height)
+    strip = np.full((round(36 * scale) + 8, width, 3), _BACKGROUND, np.uint8)
+    fitting = min(scale, scale * (width - 4) / _text_width(label, scale))
+    _write(strip, label, (2, strip.shape[0] - round(10 * scale)), fitting)
+    picture = np.concatenate([strip, picture])
+    return np.pad(picture, ((0, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), constant_values=_BACKGROUND)
+
+
+def _error_panel(result: np.ndarray, reference: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if result.shape != reference.shape:
+        raise ValueError(
+            f'The result has shape {result.shape} and the reference {reference.shape}; they must be equal.'
+        )
+    difference = result.astype(np.float32) - reference.astype(np.float32)
+    error = np.sqrt(np.mean(np.square(difference), axis=-1))
+    finite = error[np.isfinite(error)]
+    highest = max(float(np.percentile(finite, _STRETCH_PERCENTILES[1])) if finite.size else 0.0, 1e-6)
+    levels = np.round(255.0 * np.clip(np.nan_to_num(error / highest, nan=1.0), 0.0, 1.0)).astype(np.uint8)
+    picture = _resize(_error_colours(levels), size)
+    return _labelled(np.concatenate([picture, _colour_bar(size[0], highest)], axis=1), 'Error (RMSE over bands)')
+
+
+def _error_colours(levels: np.ndarray) -> np.ndarray:
+    """Map uint8 levels (H, W) to the viridis colours, whose order also shows to colour-blind readers and in grey."""
+    return cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+
+
+def _colour_bar(height: int, highest: float) -> np.ndarray:
+    """Draw the colours of the error map with five numbered ticks."""
+    scale = 0.8 * _text_scale(height)
+    number_format = '.3f' if highest >= 0.01 else '.1e'
+    numbers = [format(highest * step / 4, number_format) for step in range(5)]
+    bar, gap = round(24 * scale), round(8 * scale)
+    width = gap + bar + gap + max(_text_width(number, scale) for number in numbers)
+    picture = np.full((height, width, 3), _BACKGROUND, np.uint8)
+    levels = np.linspace(255, 0, height).round().astype(np.uint8)
+    picture[:, gap : gap + bar] = _error_colours(np.repeat(levels[:, None], bar, axis=1))
+    text_height = round(22 * scale)
+    for step, number in enumerate(numbers):
+        row = round((height - 1) * (1 - step / 4))
+        picture[row, gap + bar : gap + bar + gap // 2] = _INK
+        baseline = min(max(row + text_height // 2, text_height), height - 2)
+        _write(picture, number, (gap + bar + gap, baseline), scale)
+    return picture
+
+
+def _text_scale(height: int) -> float:
+    return max(0.5, height / 700)
+
+
+def _text_width(text: str, scale: float) -> int:
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, _thickness(scale))[0][0]
+
+
+def _thickness(scale: float) -> int:
+    return 1 if scale < 0.9 else 2
+
+
+def _write(picture: np.ndarray, text: str, position: tuple[int, int], scale: float) -> None:
+    cv2.putText(picture, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, _INK, _thickness(scale), cv2.LINE_AA)
