@@ -1,0 +1,254 @@
+"""MulSR, the multiscale band-wise network for hyperspectral super-resolution guided by an RGB image.
+
+Paper: Q. Li, Y. Yuan, Q. Wang, Multiscale Factor Joint Learning for Hyperspectral Image Super-Resolution, IEEE TGRS 61,
+    2023, article 5523110.
+Original: https://github.com/qianngli/MulSR, revision 49bf0b3; written anew, no code taken over.
+
+Identical to the release: every layer, its initialisation and its name, so that converted weights give the authors'
+output up to float32 rounding (scripts/convert_author_checkpoint.py).
+Different: the number of modules is an option (the release fixes 4; the paper's choice is 2); bands are folded into the
+batch; 3-D convolutions are computed in 2-D; the unused layer `down` is absent without the interaction of scales; an
+optional head gives the image at half the scale, which the release never forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from mulsr_plugin.archs.bands import Bands, band_triples
+from mulsr_plugin.archs.mulsr_blocks import GuidedEncoder, ResidualUnit, SubPixelUp, conv, is_channels_last
+from mulsr_plugin.archs.scans import LineScan
+
+
+@ARCH_REGISTRY.register()
+class MulSR(nn.Module):
+    """Super-resolve a hyperspectral cube band by band with the help of an RGB image.
+
+    Each band enters with its two neighbours, enlarged to the nearest pixel. A small tower works at half the output
+    size, a large one at the full size; they exchange features through the multiscale interaction (MII), whose
+    direction-aware spatial context aggregation (DSCA) scans rows and columns, and through the learnable feedback
+    compensation correction (LFCC).
+
+    The weights depend neither on the scale nor on the number of bands. Parameters at 64 features and 3 guide channels:
+    1,446,218 / 2,509,328 / 3,572,438 / 4,635,548 for 1 to 4 modules; at 2 modules 2,389,710 without MII (the published
+    2,426,638 counts the layer `down`, which is then never used and is left out here), 2,451,854 without DSCA, 2,381,456
+    without LFCC, 1,186,696 with a single scale.
+
+    For channels_last computation pass `rgb` in that memory format; all features then follow. The CPU gains most.
+
+    Args:
+        upscale (int | Sequence[int]): Accepted scale factor(s), even. The scale of a call follows from its image sizes
+            and must be one of these. Default: 8.
+        num_feat (int): Channels of the features, a multiple of 8. Default: 64.
+        num_guide_ch (int): Channels of the guide image. Default: 3.
+        num_modules (int): Symmetric guided encoders per tower. Default: 2.
+        use_mii (bool): Multiscale interaction. Default: True.
+        use_dsca (bool): Direction-aware scans inside the interaction; without effect when there is none. Default: True.
+        use_lfcc (bool): Feedback correction. Default: True.
+        multi_scale (bool): False keeps the large tower only; the three switches above then have no effect.
+            Default: True.
+        small_scale_head (bool): Add a head that forms the image at half the scale. Default: False.
+
+    Raises:
+        ValueError: An option is out of its range, or the options leave the small tower without effect.
+    """
+
+    def __init__(
+        self,
+        upscale: int | Sequence[int] = 8,
+        num_feat: int = 64,
+        num_guide_ch: int = 3,
+        num_modules: int = 2,
+        use_mii: bool = True,
+        use_dsca: bool = True,
+        use_lfcc: bool = True,
+        multi_scale: bool = True,
+        small_scale_head: bool = False,
+    ) -> None:
+        super().__init__()
+        self.upscale = _check_upscale(upscale)
+        _check_positive('num_feat', num_feat, multiple_of=8)
+        _check_positive('num_guide_ch', num_guide_ch)
+        _check_positive('num_modules', num_modules)
+        if small_scale_head and not multi_scale:
+            raise ValueError(
+                'small_scale_head is on, but multi_scale is off, so there is no small tower: turn one of them round.'
+            )
+        if multi_scale and not (use_mii or use_lfcc or small_scale_head):
+            raise ValueError(
+                'use_mii and use_lfcc are both off, so the small tower has no effect on the result: turn one of them '
+                'or small_scale_head on, or set multi_scale to false.'
+            )
+        self.num_guide_ch = num_guide_ch
+        self.multi_scale = multi_scale
+        self.use_mii = use_mii and multi_scale
+        self.use_dsca = use_dsca and self.use_mii
+        self.use_lfcc = use_lfcc and multi_scale
+        self.small_scale_head = small_scale_head
+        self._build_large_tower(num_feat, num_modules)
+        if multi_scale:
+            self._build_small_tower(num_feat, num_modules)
+
+    def _build_large_tower(self, num_feat: int, num_modules: int) -> None:
+        self.hsi_head_x2 = conv(3, num_feat, 3)
+        self.rgb_head_x2 = conv(self.num_guide_ch, num_feat, 3)
+        self.inter_body_x2 = nn.ModuleList(GuidedEncoder(num_feat) for _ in range(num_modules))
+        self.reduce_x2 = conv(2 * num_feat, num_feat, 1)
+        self.uint_x2 = ResidualUnit(num_feat)
+        self.end_x2 = nn.Sequential(conv(num_feat, num_feat, 3), conv(num_feat, 1, 3))
+
+    def _build_small_tower(self, num_feat: int, num_modules: int) -> None:
+        self.hsi_head = conv(3, num_feat, 3)
+        self.rgb_head = conv(self.num_guide_ch, num_feat, 3)
+        self.inter_body = nn.ModuleList(GuidedEncoder(num_feat) for _ in range(num_modules))
+        self.reduce = conv(2 * num_feat, num_feat, 1)
+        if self.use_mii:
+            self.down = nn.Conv2d(num_feat, num_feat, 3, stride=2, padding=1)
+            self.cross_reduce = conv(2 * num_feat, num_feat, 1)
+            self.up = SubPixelUp(num_feat)
+        if self.use_dsca:
+            self.DULR = nn.Sequential(LineScan(num_feat, 'rows'), LineScan(num_feat, 'columns'))
+        if self.use_lfcc:
+            self.uint = ResidualUnit(num_feat)
+            self.optimize_down = conv(num_feat, num_feat, 3, stride=2)
+            self.optimize_up = SubPixelUp(num_feat)
+        if self.small_scale_head:
+            self.end_small = nn.Sequential(conv(num_feat, num_feat, 3), conv(num_feat, 1, 3))
+
+    def forward(
+        self, lq: torch.Tensor, rgb: torch.Tensor, bands: Bands = None, return_small_scale: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Super-resolve the cube, or some of its bands.
+
+        All asked bands are computed at once, so memory grows with their number; ask for a few at a time to bound it.
+
+        Args:
+            lq (Tensor): Low-resolution cube, (B, L, h, w), L >= 3, values around [0, 1].
+            rgb (Tensor): Guide image, (B, num_guide_ch, H, W), H = scale * h and W = scale * w, values around [0, 1].
+            bands (Sequence[int] | Tensor | None): Bands to compute, counted from 0. Default: None, all of them.
+            return_small_scale (bool): Also return the image at half the scale; needs `small_scale_head`.
+                Default: False.
+
+        Returns:
+            Tensor: (B, number of bands, H, W), not clamped. With `return_small_scale` a tuple of this and
+            (B, number of bands, H / 2, W / 2).
+
+        Raises:
+            ValueError: The inputs fit neither each other nor the options of the network.
+        """
+        if return_small_scale and not self.small_scale_head:
+            raise ValueError(
+                'The image at half the scale was asked for, but the network has no head for it: build it with '
+                'small_scale_head: true.'
+            )
+        self._check_inputs(lq, rgb)
+        large, small = self.forward_triples(band_triples(lq, bands), rgb, return_small_scale)
+        large = large.unflatten(0, (len(lq), -1)).squeeze(2)
+        if small is None:
+            return large
+        return large, small.unflatten(0, (len(lq), -1)).squeeze(2)
+
+    def forward_triples(
+        self, triples: torch.Tensor, rgb: torch.Tensor, return_small_scale: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Super-resolve the last band of each triple.
+
+        Args:
+            triples (Tensor): Neighbour A, neighbour B and the band, (B * bands, 3, h, w), images one after the other.
+            rgb (Tensor): Guide image, (B, num_guide_ch, H, W).
+            return_small_scale (bool): Also form the image at half the scale. Default: False.
+
+        Returns:
+            tuple[Tensor, Tensor | None]: (B * bands, 1, H, W), and (B * bands, 1, H / 2, W / 2) if asked for.
+        """
+        if is_channels_last(rgb):
+            triples = triples.contiguous(memory_format=torch.channels_last)
+        scale = rgb.shape[-1] // triples.shape[-1]
+        large = self._encode(
+            self.hsi_head_x2(_enlarge(triples, scale)), self.rgb_head_x2(rgb), self.inter_body_x2, self.reduce_x2
+        )
+        if not self.multi_scale:
+            return self.end_x2(self.uint_x2(large)), None
+        small = self._encode(
+            self.hsi_head(_enlarge(triples, scale // 2)),
+            self.rgb_head(rgb[..., ::2, ::2]),
+            self.inter_body,
+            self.reduce,
+        )
+        if self.use_mii:
+            large, small = self._interact(large, small)
+        large, small = self._correct(large, small)
+        return self.end_x2(large), self.end_small(small) if return_small_scale else None
+
+    @staticmethod
+    def _encode(hsi: torch.Tensor, rgb: torch.Tensor, encoders: nn.ModuleList, reduce: nn.Module) -> torch.Tensor:
+        """Run one tower from the features of its heads to the features of all bands."""
+        for encoder in encoders:
+            hsi, rgb = encoder(hsi, rgb)
+        return reduce(torch.cat([hsi, rgb], dim=1))
+
+    def _interact(self, large: torch.Tensor, small: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Let both towers share their features, gathered along rows and columns (MII with DSCA)."""
+        shared = self.cross_reduce(torch.cat([self.down(large), small], dim=1))
+        if self.use_dsca:
+            shared = self.DULR(shared)
+        return large + self.up(shared), small + shared
+
+    def _correct(self, large: torch.Tensor, small: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Refine both towers and feed their difference back to the large one (LFCC)."""
+        large = self.uint_x2(large)
+        if self.use_lfcc:
+            small = self.uint(small)
+            large = large + self.optimize_up(self.optimize_down(large) - small)
+        return large, small
+
+    def _check_inputs(self, lq: torch.Tensor, rgb: torch.Tensor) -> None:
+        if lq.dim() != 4 or rgb.dim() != 4 or len(lq) != len(rgb):
+            raise ValueError(
+                f'lq has shape {tuple(lq.shape)} and rgb {tuple(rgb.shape)}, expected (B, L, h, w) and (B, G, H, W) '
+                'with the same B: give one guide image per cube.'
+            )
+        if rgb.shape[1] != self.num_guide_ch:
+            raise ValueError(
+                f'The guide image has {rgb.shape[1]} channel(s), but the network was built for {self.num_guide_ch}: '
+                'give such an image or set num_guide_ch.'
+            )
+        if lq.dtype != rgb.dtype or not lq.is_floating_point():
+            raise ValueError(
+                f'lq is {lq.dtype} and rgb is {rgb.dtype}, expected one floating-point type: convert both to float32.'
+            )
+        (low_height, low_width), (height, width) = lq.shape[2:], rgb.shape[2:]
+        accepted = ', '.join(f'x{scale}' for scale in self.upscale)
+        if not any((low_height * scale, low_width * scale) == (height, width) for scale in self.upscale):
+            raise ValueError(
+                f'The guide image of {height}x{width} pixels does not fit a cube of {low_height}x{low_width} at '
+                f'{accepted}: crop it to the exact multiple, or add the scale to upscale.'
+            )
+
+
+def _enlarge(triples: torch.Tensor, scale: int) -> torch.Tensor:
+    """Enlarge to the nearest pixel by a whole factor."""
+    return F.interpolate(triples, scale_factor=scale, mode='nearest') if scale > 1 else triples
+
+
+def _check_upscale(upscale: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the accepted scales as a sorted tuple."""
+    scales = tuple(upscale) if isinstance(upscale, Sequence) else (upscale,)
+    if not scales or any(not isinstance(scale, int) or scale < 2 or scale % 2 for scale in scales):
+        raise ValueError(
+            f'upscale is {upscale!r}, expected an even whole number or a list of them, because the small tower works '
+            'at half the scale: use for example 8 or [4, 8, 16].'
+        )
+    return tuple(sorted(set(scales)))
+
+
+def _check_positive(name: str, value: int, multiple_of: int = 1) -> None:
+    """Refuse an option that is not a positive whole number, or not a multiple of another."""
+    if not isinstance(value, int) or value < 1 or value % multiple_of:
+        kind = 'a positive whole number' if multiple_of == 1 else f'a positive multiple of {multiple_of}'
+        raise ValueError(f'{name} is {value!r}, expected {kind}: change it in the network options.')
