@@ -14,8 +14,9 @@ How it works, in one place:
    our modules. So a direct ``import mulsr_plugin.archs.mulsr_arch`` takes the same road: host, step 2 (registers
    everything; the half-initialised package is no obstacle, its modules are imported by name), then the asked module.
 
-"Exactly once" is left to Python's import system: registering is importing, and a second import does nothing. No lock of
-our own is held during an import, so none can deadlock with the import locks.
+"Exactly once" is left to Python's import system: registering is importing, and a second import does nothing. There is
+no lock of our own, which could deadlock with the import locks. If a registration fails in step 2, BasicSR and its other
+users go on; our names are taken by stand-ins that raise the error when called; :func:`register_all` tries anew.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def load_package(package: str) -> None:
     from pkgutil import iter_modules
 
     import_host()
-    _refuse_clashes(package)
+    _make_room(package)
     found = (module.name for module in iter_modules(sys.modules[package].__path__))
     for name in sorted(found):
         if name.endswith(PACKAGES[package]) and not name.startswith('_'):
@@ -213,7 +214,6 @@ def _find_elsewhere(fullname: str, path: Sequence[str] | None, target: Any) -> M
 def _register() -> None:
     from importlib import import_module
 
-    _forget_failed()
     for package in PACKAGES:
         import_module(package)
         load_package(package)  # the line above does nothing when the package's own import led here
@@ -237,11 +237,10 @@ def _register_or_stand_in() -> None:
 
 def _stand_in(error: Exception) -> None:
     """Register under each missing name of ours a callable that raises the error."""
-    _forget_failed()
     for kind, registry in registries().items():
         for name in NAMES[kind]:
-            if name not in registry:
-                registry.register(_make_stand_in(kind, name, error))
+            if _is_void(registry._obj_map.get(name)):
+                registry._obj_map[name] = _make_stand_in(kind, name, error)
 
 
 def _make_stand_in(kind: str, name: str, error: Exception) -> Callable[..., Any]:
@@ -256,26 +255,29 @@ def _make_stand_in(kind: str, name: str, error: Exception) -> Callable[..., Any]
     return stand_in
 
 
-def _forget_failed() -> None:
-    """Drop stand-ins, and classes whose module failed after defining them, so that a new attempt can register them."""
-    for registry in registries().values():
-        for name, entry in list(registry):
-            failed = _is_ours(entry) and entry.__module__ not in sys.modules
-            if failed or stand_in_cause(entry) is not None:
-                del registry._obj_map[name]  # the registry has no public way to remove a name
-
-
-def _refuse_clashes(package: str) -> None:
-    """Raise if a name of the package is taken by somebody else's object."""
+def _make_room(package: str) -> None:
+    """Drop what an earlier failure left under the names of a package, and refuse names that somebody else has taken."""
     for kind, registry in registries().items():
-        entries = dict(iter(registry))  # it has keys() but no [], so dict(registry) fails
+        # BasicSR's registry has no public way to look up or to remove a name
+        entries = registry._obj_map
         for name, module in NAMES[kind].items():
-            if module.startswith(f'{package}.') and name in entries and not _is_ours(entry := entries[name]):
+            if name not in entries or not module.startswith(f'{package}.'):
+                continue
+            if not _is_ours(entries[name]):
                 raise ValueError(
-                    f"The {kind} name '{name}' of {module} is already registered by {entry.__module__}: "
+                    f"The {kind} name '{name}' of {module} is already registered by {entries[name].__module__}: "
                     'remove one of the two packages or rename the other one.'
                 )
+            if _is_void(entries[name]):
+                del entries[name]
 
 
 def _is_ours(entry: Any) -> bool:
     return str(getattr(entry, '__module__', '')).startswith('mulsr_plugin.')
+
+
+def _is_void(entry: Any) -> bool:
+    """Tell whether an entry is missing, a stand-in, or of a module of ours that failed after defining it."""
+    if entry is None or stand_in_cause(entry) is not None:
+        return True
+    return _is_ours(entry) and entry.__module__ not in sys.modules

@@ -123,18 +123,10 @@ def check_names(report: Report) -> bool:
     """Check that BasicSR can be imported and holds all our names; return whether it does."""
     if not _check_import(report, 'basicsr'):
         return False
-    complete = True
+    problems = report.num_problems
     for kind, registry in autoload.registries().items():
-        entries, names = dict(iter(registry)), autoload.NAMES[kind]
-        missing = [name for name in names if name not in entries or autoload.stand_in_cause(entries[name])]
-        complete = complete and not missing
-        if len(missing) < len(names):
-            report.good(f'{kind}: {", ".join(name for name in names if name not in missing)}')
-        if missing:
-            cause = next((autoload.stand_in_cause(entries[name]) for name in missing if name in entries), None)
-            reason = f', because of {type(cause).__name__}: {cause}' if cause else ''
-            report.problem(f'{kind}: {", ".join(missing)} not registered{reason}', _advice(cause))
-    return complete
+        _check_registry(report, kind, dict(iter(registry)))
+    return report.num_problems == problems
 
 
 def check_optional(report: Report) -> None:
@@ -219,6 +211,24 @@ def _place(module: Any) -> str:
     folder = Path(module.__file__).parent
     real = folder.resolve()
     return str(folder) if folder == real else f'{folder} -> {real}'
+
+
+def _check_registry(report: Report, kind: str, entries: dict[str, Any]) -> None:
+    """Report which of our names are registered, missing, or taken by somebody else."""
+    names, taken = autoload.NAMES[kind], {}
+    for name in entries.keys() & names.keys():
+        if not entries[name].__module__.startswith('mulsr_plugin.'):
+            taken[name] = entries[name].__module__
+    missing = [name for name in names if name not in entries or autoload.stand_in_cause(entries[name])]
+    good = [name for name in names if name not in missing and name not in taken]
+    if good:
+        report.good(f'{kind}: {", ".join(good)}')
+    if missing:
+        cause = next((autoload.stand_in_cause(entries[name]) for name in missing if name in entries), None)
+        reason = f', because of {type(cause).__name__}: {cause}' if cause else ''
+        report.problem(f'{kind}: {", ".join(missing)} not registered{reason}', _advice(cause))
+    for name, module in taken.items():
+        report.problem(f'{kind}: {name} is registered by {module}', 'Remove that package or rename its class.')
 
 
 def _advice(cause: BaseException | None, name: str = 'mulsr-plugin') -> str:
