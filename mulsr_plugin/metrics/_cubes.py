@@ -71,12 +71,16 @@ def row_strips(
         tuple[Tensor, Tensor]: Rows of result and reference, (rows + halo, W, L).
     """
     height, width, num_bands = pair.img.shape
-    # Every strip is a handful of kernels: few large ones on an accelerator, cache-sized ones on a CPU.
-    budget = 2**17 if pair.img.device.type == 'cpu' else 2**24
-    rows = max(budget // (width * num_bands), 8 if halo else 1)
+    # The smallest strip with a halo has 8 rows, else it would read mostly rows of its neighbours.
+    rows = max(_strip_budget(pair.img.device) // (width * num_bands), 8 if halo else 1)
     for top in range(0, height - halo, rows):
         window = slice(top, top + rows + halo)
         yield pair.img[window].to(dtype), pair.img2[window].to(dtype)
+
+
+def _strip_budget(device: torch.device) -> int:
+    """Return the values in a strip: few large ones save kernel launches, on a CPU small ones stay in the cache."""
+    return 2**17 if device.type == 'cpu' else 2**24
 
 
 def band_mean_squared_errors(pair: CubePair) -> torch.Tensor:
