@@ -26,7 +26,9 @@ _BACKGROUND = 255
 _INK = (20, 20, 20)
 
 
-def false_colour(cube: Cube, wavelengths: Sequence[float] | None = None, limits: Cube | None = None) -> np.ndarray:
+def false_colour(
+    cube: Cube, wavelengths: Sequence[float] | None = None, limits: np.ndarray | None = None
+) -> np.ndarray:
     """Show a cube as an RGB picture.
 
     A cube that covers 450 to 650 nm is shown in about its natural colours: means of the bands within 20 nm of 650, 550
@@ -36,8 +38,8 @@ def false_colour(cube: Cube, wavelengths: Sequence[float] | None = None, limits:
     Args:
         cube (ndarray | Tensor): (H, W, L) or (H, W) for one band, float; NaN is shown black.
         wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
-        limits (ndarray): Values shown black and white per channel, (3, 2), from :func:`stretch_limits`. Default: None,
-            those of this cube. Give the same limits to pictures that will be compared.
+        limits (ndarray): Values shown black and white, (2,) or per channel (3, 2), as from :func:`stretch_limits`.
+            Default: None, those of this cube. Give the same limits to pictures that will be compared.
 
     Returns:
         ndarray: uint8 RGB, (H, W, 3), gamma 2.2.
@@ -46,8 +48,8 @@ def false_colour(cube: Cube, wavelengths: Sequence[float] | None = None, limits:
         ValueError: ``cube`` has no two or three dimensions, or ``wavelengths`` has not one entry per band.
     """
     composite = _composite(cube, wavelengths)
-    bounds = _limits_of(composite, _is_visible(wavelengths)) if limits is None else np.asarray(limits, np.float32)
-    low, high = bounds[:, 0], bounds[:, 1]
+    bounds = _limits_of(composite, _is_visible(wavelengths)) if limits is None else limits
+    low, high = np.broadcast_to(np.asarray(bounds, np.float32), (3, 2)).T
     stretched = np.clip((composite - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
     return np.round(255.0 * stretched ** (1.0 / _DISPLAY_GAMMA)).astype(np.uint8)
 
