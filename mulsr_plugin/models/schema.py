@@ -1,0 +1,183 @@
+"""The options that HSISRModel and MulSRModel accept, and the check of a whole option file."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
+
+from mulsr_plugin.utils.options import (
+    ANYTHING,
+    BLOCK,
+    BOOLEAN,
+    TEXT,
+    Rule,
+    check_block,
+    check_constructor_options,
+    check_keys,
+    choice,
+    either,
+    integer,
+    list_of,
+    number,
+    require,
+)
+
+TOP_RULES: dict[str, Rule] = {
+    'name': TEXT,
+    'model_type': TEXT,
+    'scale': integer(1),
+    'num_gpu': either(integer(0), choice('auto')),
+    'manual_seed': integer(0),
+    'datasets': BLOCK,
+    'network_g': BLOCK,
+    'path': BLOCK,
+    'train': BLOCK,
+    'val': BLOCK,
+    'logger': BLOCK,
+    'dist_params': BLOCK,
+    'find_unused_parameters': BOOLEAN,
+    # written by BasicSR itself while it parses the file
+    **dict.fromkeys(('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path'), ANYTHING),
+}
+
+PATH_RULES: dict[str, Rule] = {
+    'pretrain_network_g': TEXT,
+    'param_key_g': TEXT,
+    'strict_load_g': BOOLEAN,
+    'resume_state': TEXT,
+    'ignore_resume_networks': list_of(TEXT),
+    # written by BasicSR itself
+    **dict.fromkeys(
+        ('root', 'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'), TEXT
+    ),
+}
+
+TRAIN_RULES: dict[str, Rule] = {
+    'ema_decay': number(0, 1),
+    'optim_g': BLOCK,
+    'scheduler': BLOCK,
+    'total_iter': integer(1),
+    'warmup_iter': integer(-1),
+    'pixel_opt': BLOCK,
+    'bands_per_chunk': integer(1),
+}
+
+MULSR_TRAIN_RULES: dict[str, Rule] = {
+    'band_update': choice('per_band', 'joint'),
+    'small_scale_opt': BLOCK,
+    'scales': list_of(integer(2)),
+}
+
+VAL_RULES: dict[str, Rule] = {
+    'val_freq': integer(1),
+    'save_img': BOOLEAN,
+    'save_cube': choice('mat', 'npy'),
+    'suffix': TEXT,
+    'pbar': BOOLEAN,
+    'metrics': BLOCK,
+    'crop_size': integer(1),
+    'max_images': integer(1),
+    'bands': either(integer(1), list_of(integer(0))),
+    'bands_per_chunk': integer(1),
+}
+
+OPTIM_RULES: dict[str, Rule] = {
+    'lr': number(0),
+    'weight_decay': number(0),
+    'eps': number(0),
+    'betas': list_of(number(0, 1)),
+    'momentum': number(0),
+    **dict.fromkeys(('amsgrad', 'nesterov', 'fused', 'foreach', 'maximize', 'capturable', 'differentiable'), BOOLEAN),
+}
+
+SCHEDULERS = {
+    'MultiStepLR': lr_scheduler.MultiStepRestartLR,
+    'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
+    'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
+}
+
+
+def check_model_options(opt: Mapping[str, Any], train_rules: Mapping[str, Rule]) -> None:
+    """Check every block of an option file but the data sets, which check their own.
+
+    Args:
+        opt: Options as BasicSR parsed them.
+        train_rules: Legal options of the ``train`` block.
+
+    Raises:
+        ValueError: One sentence about the first mistake found.
+    """
+    check_block(opt, TOP_RULES, 'the option file')
+    check_block(opt['path'], PATH_RULES, 'path')
+    check_network(opt['network_g'])
+    if opt.get('is_train'):
+        require(opt, ['train', 'logger'], 'the option file')
+        _check_train(opt['train'], train_rules)
+    if opt.get('val') is not None:
+        check_block(opt['val'], VAL_RULES, 'val')
+        for name, metric in (opt['val'].get('metrics') or {}).items():
+            _check_metric(metric, f'val: metrics: {name}')
+
+
+def check_network(network: Mapping[str, Any]) -> None:
+    """Check that the network is registered and takes the options given.
+
+    Raises:
+        ValueError: Unknown network, unknown or missing option.
+    """
+    require(network, ['type'], 'network_g')
+    check_constructor_options(network, _registered(ARCH_REGISTRY, network['type'], 'network'), 'network_g')
+
+
+def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    check_block(train, rules, 'train')
+    require(train, ['optim_g', 'scheduler', 'pixel_opt', 'total_iter'], 'train')
+    for name in ('pixel_opt', 'small_scale_opt'):
+        if train.get(name) is not None:
+            require(train[name], ['type'], f'train: {name}')
+            loss = _registered(LOSS_REGISTRY, train[name]['type'], 'loss')
+            check_constructor_options(train[name], loss, f'train: {name}')
+    _check_optimizer(train['optim_g'])
+    scheduler = train['scheduler']
+    require(scheduler, ['type'], 'train: scheduler')
+    choice_of_type = {'type': choice(*SCHEDULERS)}
+    check_block({'type': scheduler['type']}, choice_of_type, 'train: scheduler')
+    check_keys(
+        scheduler,
+        [*set(inspect.signature(SCHEDULERS[scheduler['type']]).parameters) - {'optimizer', 'last_epoch'}, 'type'],
+        'train: scheduler',
+    )
+
+
+def _check_optimizer(optim: Mapping[str, Any]) -> None:
+    where = 'train: optim_g'
+    require(optim, ['type', 'lr'], where)
+    kinds = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
+    check_block({'type': optim['type']}, {'type': choice(*kinds)}, where)
+    accepted = set(inspect.signature(getattr(torch.optim, optim['type'])).parameters) - {'params'}
+    rules = {key: OPTIM_RULES.get(key, ANYTHING) for key in accepted}
+    check_block(optim, {**rules, 'type': TEXT}, where)
+
+
+def _check_metric(metric: Mapping[str, Any], where: str) -> None:
+    require(metric, ['type'], where)
+    function = _registered(METRIC_REGISTRY, metric['type'], 'metric')
+    named = [n for n, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    check_keys(metric, [*(set(named) - {'img', 'img2'}), 'type', 'better'], where)
+    check_block({'better': metric.get('better')}, {'better': choice('higher', 'lower')}, where)
+
+
+def _registered(registry: Any, name: str, kind: str) -> Any:
+    """Look a name up as BasicSR does (with its suffix for clashes), but explain a miss."""
+    for candidate in (name, f'{name}_basicsr'):
+        if candidate in registry:
+            return registry.get(candidate)
+    close = difflib.get_close_matches(str(name), list(registry.keys()), n=1)
+    hint = f'did you mean {close[0]!r}?' if close else f'known are {", ".join(sorted(registry.keys()))}.'
+    raise ValueError(f'No {kind} named {name!r} is registered; {hint}')
