@@ -1,0 +1,234 @@
+"""Train from an option file: ``python -m mulsr_plugin.train -opt FILE`` (``--auto_resume`` to go on).
+
+The options are those of BasicSR's ``train.py``. Beyond it, this one needs no autoload, uses the working directory as
+root, resumes on CPU as well as on GPU, resumes exactly, accepts ``--local-rank`` and runs several CPU processes
+under ``torchrun``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from datetime import timedelta
+from os import path as osp
+from typing import Any
+
+from mulsr_plugin.autoload import install
+
+install()
+
+import torch  # noqa: E402  (the hook above must be in place before BasicSR is loaded)
+from basicsr.data import build_dataloader, build_dataset  # noqa: E402
+from basicsr.data.prefetch_dataloader import CPUPrefetcher, CUDAPrefetcher  # noqa: E402
+from basicsr.models import build_model  # noqa: E402
+from basicsr.train import init_tb_loggers  # noqa: E402
+from basicsr.utils import AvgTimer, MessageLogger, check_resume, make_exp_dirs, mkdir_and_rename  # noqa: E402
+from basicsr.utils.options import copy_opt_file  # noqa: E402
+
+from mulsr_plugin import register  # noqa: E402
+from mulsr_plugin.utils.launch import parse_command_line, start_logger, wait_for_all  # noqa: E402
+from mulsr_plugin.utils.resume import (  # noqa: E402
+    ResumableSampler,
+    find_resume_state,
+    generator_states,
+    set_generator_states,
+)
+
+
+class Trainer:
+    """One training run: options, loaders, model, and the place in the epoch.
+
+    Args:
+        root: Folder that gets ``experiments/`` and ``tb_logger/``.
+
+    Raises:
+        FileNotFoundError: The option file, the data or a checkpoint does not exist.
+        ValueError: An option is wrong.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.opt, args = parse_command_line(root, is_train=True)
+        torch.backends.cudnn.benchmark = True
+        state, warnings = find_resume_state(self.opt)
+        if state is None:
+            self._make_folders()
+        else:
+            # a seed that was drawn, not given, belongs to the run
+            self.opt['manual_seed'] = state.get('manual_seed', self.opt['manual_seed'])
+            check_resume(self.opt, state['iter'])
+        wait_for_all()
+        copy_opt_file(args.opt, self.opt['path']['experiments_root'])
+        self.logger = start_logger(self.opt, 'train')
+        for warning in warnings:
+            self.logger.warning(warning)
+        self.tb_logger = init_tb_loggers(self.opt)
+        self._build_loaders()
+        self.model = build_model(self.opt)
+        self.model.extra_training_state = self._extra_training_state
+        self.epoch, self.batch_in_epoch, self.current_iter = 0, 0, 0
+        self.generators: dict[str, Any] | None = None
+        if state is not None:
+            self._resume(state)
+
+    def _make_folders(self) -> None:
+        make_exp_dirs(self.opt)
+        uses_tb = self.opt['logger'].get('use_tb_logger') and 'debug' not in self.opt['name']
+        if uses_tb and self.opt['rank'] == 0:
+            mkdir_and_rename(osp.join(self.opt['root_path'], 'tb_logger', self.opt['name']))
+
+    def _build_loaders(self) -> None:
+        """Make the training loader with a sampler that can start within an epoch, and the validation loaders."""
+        opt, self.val_loaders = self.opt, []
+        for phase, dataset_opt in opt['datasets'].items():
+            dataset = build_dataset(dataset_opt)
+            shared = {'num_gpu': opt['num_gpu'], 'dist': opt['dist'], 'seed': opt['manual_seed']}
+            if phase != 'train':
+                self.val_loaders.append(build_dataloader(dataset, dataset_opt, sampler=None, **shared))
+                continue
+            ratio = dataset_opt.get('dataset_enlarge_ratio', 1)
+            self.sampler = ResumableSampler(dataset, opt['world_size'], opt['rank'], ratio)
+            self.train_loader = build_dataloader(dataset, dataset_opt, sampler=self.sampler, **shared)
+            self.batch_size = dataset_opt['batch_size_per_gpu']
+        if not hasattr(self, 'train_loader'):
+            raise ValueError("datasets has no block 'train'; add one, or use mulsr_plugin.test for testing.")
+        self.batches_per_epoch = len(self.train_loader)
+        if self.batches_per_epoch == 0:
+            raise ValueError(
+                f'One epoch has {self.sampler.num_samples} samples per process, fewer than batch_size_per_gpu '
+                f'{self.batch_size}; raise crops_per_image or lower the batch size.'
+            )
+        total = int(opt['train']['total_iter'])
+        self.logger.info(
+            f'Training on {len(self.sampler.dataset)} crops per epoch: {self.batches_per_epoch} batches of '
+            f'{self.batch_size} in each of {opt["world_size"]} processes; {total} iterations, '
+            f'{math.ceil(total / self.batches_per_epoch)} epochs.'
+        )
+
+    def _layout(self) -> list[int]:
+        """What must be the same for a position within an epoch to mean the same samples."""
+        return [len(self.sampler.dataset), self.sampler.num_samples, self.batch_size, self.opt['world_size']]
+
+    def _extra_training_state(self) -> dict[str, Any]:
+        states: list[Any] = [generator_states()]
+        if self.opt['dist']:
+            states = [None] * self.opt['world_size']
+            torch.distributed.all_gather_object(states, generator_states())
+        return {
+            'resumes_exactly': True,
+            'manual_seed': self.opt['manual_seed'],
+            'batch_in_epoch': self.batch_in_epoch,
+            'layout': self._layout(),
+            'generators': states,
+            'best_metric_results': getattr(self.model, 'best_metric_results', {}),
+        }
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        state['resumes_exactly'] = state.get('resumes_exactly', False) and state['layout'] == self._layout()
+        self.model.resume_training(state)
+        self.epoch, self.current_iter = state['epoch'], state['iter']
+        if state['resumes_exactly']:
+            self.batch_in_epoch = state['batch_in_epoch']
+            self.generators = state['generators'][self.opt['rank']]
+        if state.get('best_metric_results'):
+            self.model.best_metric_results = state['best_metric_results']
+        self.logger.info(
+            f'Resuming from epoch {self.epoch}, batch {self.batch_in_epoch} of {self.batches_per_epoch}, '
+            f'iteration {self.current_iter}.'
+        )
+
+    def _start_epoch(self) -> CPUPrefetcher | CUDAPrefetcher:
+        """Start the loader at the current place of the current epoch."""
+        self.sampler.set_epoch(self.epoch)
+        self.sampler.start = self.batch_in_epoch * self.batch_size
+        if hasattr(self.sampler.dataset, 'set_epoch'):
+            self.sampler.dataset.set_epoch(self.epoch, self.opt['manual_seed'])
+        if self.opt['datasets']['train'].get('prefetch_mode') == 'cuda':
+            prefetcher = CUDAPrefetcher(self.train_loader, self.opt)
+        else:
+            prefetcher = CPUPrefetcher(self.train_loader)
+        if self.generators is not None:  # starting a loader draws from torch's generator
+            set_generator_states(self.generators)
+            self.generators = None
+        return prefetcher
+
+    def run(self) -> None:
+        """Train until ``total_iter``, with logging, checkpoints and validation as BasicSR does them."""
+        total = int(self.opt['train']['total_iter'])
+        messages = MessageLogger(self.opt, self.current_iter, self.tb_logger)
+        start, iter_timer, data_timer = time.time(), AvgTimer(), AvgTimer()
+        while self.current_iter < total:
+            prefetcher = self._start_epoch()
+            data_timer.start()
+            while self.current_iter < total:
+                batch = prefetcher.next()
+                if batch is None:
+                    break
+                data_timer.record()
+                self._step(batch)
+                iter_timer.record()
+                if self.current_iter % self.opt['logger']['print_freq'] == 0:
+                    self._log(messages, iter_timer, data_timer)
+                self._save_and_validate()
+                data_timer.start()
+                iter_timer.start()
+            else:
+                break
+            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
+        self._finish(time.time() - start)
+
+    def _step(self, batch: dict[str, Any]) -> None:
+        self.current_iter += 1
+        self.batch_in_epoch += 1
+        self.model.update_learning_rate(self.current_iter, warmup_iter=self.opt['train'].get('warmup_iter', -1))
+        self.model.feed_data(batch)
+        self.model.optimize_parameters(self.current_iter)
+
+    def _log(self, messages: MessageLogger, iter_timer: AvgTimer, data_timer: AvgTimer) -> None:
+        messages(
+            {
+                'epoch': self.epoch,
+                'iter': self.current_iter,
+                'lrs': self.model.get_current_learning_rate(),
+                'time': iter_timer.get_avg_time(),
+                'data_time': data_timer.get_avg_time(),
+                **self.model.get_current_log(),
+            }
+        )
+
+    def _save_and_validate(self) -> None:
+        if self.current_iter % self.opt['logger']['save_checkpoint_freq'] == 0:
+            self.logger.info('Saving models and training states.')
+            self.model.save(self.epoch, self.current_iter)
+        if self.opt.get('val') is not None and self.current_iter % self.opt['val']['val_freq'] == 0:
+            self._validate()
+
+    def _validate(self) -> None:
+        for loader in self.val_loaders:
+            self.model.validation(loader, self.current_iter, self.tb_logger, self.opt['val']['save_img'])
+
+    def _finish(self, seconds: float) -> None:
+        self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(seconds))}')
+        self.logger.info('Save the latest model.')
+        self.model.save(epoch=-1, current_iter=-1)
+        if self.opt.get('val') is not None:
+            self._validate()
+        if self.tb_logger:
+            self.tb_logger.close()
+
+
+def main() -> None:
+    """Train; a mistake in the options or the data ends the program with one sentence."""
+    register()
+    try:
+        trainer = Trainer(os.getcwd())
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')
+    trainer.run()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()

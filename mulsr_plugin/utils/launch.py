@@ -1,0 +1,89 @@
+"""Start-up shared by ``python -m mulsr_plugin.train`` and ``python -m mulsr_plugin.test``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from argparse import Namespace
+from os import path as osp
+from typing import Any
+
+import torch
+from basicsr.utils import get_env_info, get_root_logger, get_time_str
+from basicsr.utils.dist_util import get_dist_info
+from basicsr.utils.options import dict2str, parse_options
+
+
+def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Namespace]:
+    """Parse BasicSR's command line, with ``--local-rank`` and multi-process runs on CPU besides.
+
+    Args:
+        root: Folder that gets ``experiments/``, ``results/`` and ``tb_logger/``.
+        is_train: Whether to train or to test.
+
+    Returns:
+        BasicSR's options and the parsed arguments.
+
+    Raises:
+        FileNotFoundError: The option file does not exist.
+        ValueError: A distributed run was asked for without torchrun.
+    """
+    arguments = [word.replace('--local-rank', '--local_rank', 1) for word in sys.argv[1:]]
+    _check_option_file(arguments)
+    on_cpu = _asks_for_pytorch_launcher(arguments) and not torch.cuda.is_available()
+    if on_cpu:
+        # BasicSR would start NCCL, which needs GPUs: start gloo here and tell it of no launcher
+        _start_gloo()
+        arguments = _without_launcher(arguments)
+    program, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        opt, args = parse_options(root, is_train=is_train)
+    finally:
+        sys.argv = program
+    opt['dist'] = opt['dist'] or on_cpu
+    opt['root_path'] = root
+    return opt, args
+
+
+def start_logger(opt: dict[str, Any], task: str) -> logging.Logger:
+    """Open BasicSR's log file of a run and write versions and options into it."""
+    log_file = osp.join(opt['path']['log'], f'{task}_{opt["name"]}_{get_time_str()}.log')
+    logger = get_root_logger(logger_name='basicsr', log_level=logging.INFO, log_file=log_file)
+    logger.info(get_env_info())
+    logger.info(dict2str(opt))
+    return logger
+
+
+def wait_for_all() -> None:
+    """Let every process of a distributed run arrive here before any goes on."""
+    if get_dist_info()[1] > 1:
+        torch.distributed.barrier()
+
+
+def _check_option_file(arguments: list[str]) -> None:
+    if '-opt' in arguments[:-1]:
+        path = arguments[arguments.index('-opt') + 1]
+        if not osp.isfile(path):
+            raise FileNotFoundError(f'There is no option file {path}; those that ship with the plugin are in options/.')
+
+
+def _asks_for_pytorch_launcher(arguments: list[str]) -> bool:
+    return '--launcher=pytorch' in arguments or ('--launcher', 'pytorch') in zip(arguments, arguments[1:])
+
+
+def _without_launcher(arguments: list[str]) -> list[str]:
+    rest = [word for word in arguments if word != '--launcher=pytorch']
+    if '--launcher' in rest:
+        place = rest.index('--launcher')
+        rest = rest[:place] + rest[place + 2 :]
+    return rest
+
+
+def _start_gloo() -> None:
+    if 'RANK' not in os.environ:
+        raise ValueError(
+            '--launcher pytorch was given, but no process group was set up: start the run with '
+            '"torchrun --nproc_per_node=N -m mulsr_plugin.train ...".'
+        )
+    torch.distributed.init_process_group('gloo')

@@ -1,0 +1,83 @@
+"""Exact resume: where in the epoch a run stood, and the state of every random generator."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data.data_sampler import EnlargedSampler
+
+from mulsr_plugin.utils.checkpoint import load_safely
+
+
+class ResumableSampler(EnlargedSampler):
+    """BasicSR's EnlargedSampler that can leave out the samples an interrupted epoch has already used.
+
+    Attributes:
+        start: Number of samples to leave out at the beginning of the next pass; the caller resets it.
+    """
+
+    start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(list(super().__iter__())[self.start :])
+
+    def __len__(self) -> int:
+        return self.num_samples - self.start
+
+
+def find_resume_state(opt: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Load the training state that ``--auto_resume`` or ``path: resume_state`` means.
+
+    With ``--auto_resume`` a damaged newest state is passed over for the one before it.
+
+    Args:
+        opt: BasicSR's options; ``path: resume_state`` is filled in.
+
+    Returns:
+        The state, or None for a fresh start, and warnings for the log.
+
+    Raises:
+        FileNotFoundError: The state named by ``path: resume_state`` does not exist.
+        ValueError: It is damaged.
+    """
+    if not opt['auto_resume']:
+        path = opt['path'].get('resume_state')
+        return (load_safely(path) if path else None), []
+    warnings = []
+    states = [path for path in Path(opt['path']['training_states']).glob('*.state') if path.stem.isdigit()]
+    for path in sorted(states, key=lambda state: int(state.stem), reverse=True):
+        try:
+            state = load_safely(path)
+        except ValueError as error:
+            warnings.append(f'{error} Trying the state before it.')
+            continue
+        opt['path']['resume_state'] = str(path)
+        return state, warnings
+    return None, warnings
+
+
+def generator_states() -> dict[str, Any]:
+    """State of every random generator of this process, as tensors and plain values."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        'numpy': (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        'python': random.getstate(),
+    }
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Put back what :func:`generator_states` returned."""
+    torch.set_rng_state(states['torch'])
+    if torch.cuda.is_available() and len(states['cuda']) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states['cuda'])
+    name, keys, position, has_gauss, gauss = states['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, next_gauss = states['python']
+    random.setstate((version, tuple(internal), next_gauss))

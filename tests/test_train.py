@@ -1,0 +1,167 @@
+"""The second door, run as a user runs it: training, exact resume, several CPU processes, testing, mistakes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.models.tiny import make_options, make_stores
+
+ROOT = Path(__file__).parents[1]
+# four batches an epoch (two scenes, four crops each, batch 2): eleven iterations end within the third epoch
+TOTAL_ITER, SAVE_FREQ = 11, 3
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('door')
+    make_stores(folder)
+    return folder
+
+
+def write_options(folder, name, change=lambda opt: None, **train):
+    opt = make_options(folder, total_iter=TOTAL_ITER, ema_decay=0.9, **train)
+    opt['name'] = name
+    opt['val']['val_freq'] = 100
+    opt['logger']['save_checkpoint_freq'] = SAVE_FREQ
+    change(opt)
+    (folder / f'{name}.yml').write_text(yaml.safe_dump(opt))
+    return f'{name}.yml'
+
+
+def run(folder, *arguments, module='mulsr_plugin.train', processes=1, expect=0):
+    launcher = ['-m'] if processes == 1 else ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', '-m']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TORCH_DEVICE_BACKEND_AUTOLOAD': '0'}
+    extra = ['--launcher', 'pytorch'] if processes > 1 else []
+    command = [sys.executable, *launcher, module, *arguments, *extra]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def weights(folder, name, which='latest'):
+    return torch.load(folder / 'experiments' / name / 'models' / f'net_g_{which}.pth', weights_only=True)
+
+
+def assert_same_weights(first, second):
+    for kind in ('params', 'params_ema'):
+        for key, value in first[kind].items():
+            assert torch.equal(value, second[kind][key]), f'{kind} {key}'
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(folder):
+    run(folder, '-opt', write_options(folder, 'whole'))
+    return weights(folder, 'whole')
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_resumed_run_ends_with_the_same_weights(folder, uninterrupted, workers):
+    def with_workers(opt):
+        opt['datasets']['train']['num_worker_per_gpu'] = workers
+
+    name = f'resumed_{workers}'
+    full = write_options(folder, name, with_workers)
+    # interrupted after the state of iteration 6, in the middle of the second epoch
+    run(folder, '-opt', full, '--force_yml', 'train:total_iter=7')
+    log = run(folder, '-opt', full, '--auto_resume')
+    assert 'Resuming from epoch 1, batch 2 of 4, iteration 6.' in log
+    assert 'restarted from its beginning' not in log
+    assert_same_weights(weights(folder, name), uninterrupted)
+
+
+def test_resume_state_of_the_option_file(folder, uninterrupted):
+    run(folder, '-opt', write_options(folder, 'named'))
+    state = str(folder / 'experiments' / 'named' / 'training_states' / '3.state')
+    run(folder, '-opt', write_options(folder, 'named', lambda opt: opt['path'].update(resume_state=state)))
+    assert_same_weights(weights(folder, 'named'), uninterrupted)
+
+
+def test_auto_resume_passes_over_a_damaged_newest_state(folder, uninterrupted):
+    full = write_options(folder, 'damaged')
+    run(folder, '-opt', full, '--force_yml', 'train:total_iter=7')
+    newest = folder / 'experiments' / 'damaged' / 'training_states' / '6.state'
+    newest.write_bytes(newest.read_bytes()[:1000])
+    log = run(folder, '-opt', full, '--auto_resume')
+    assert '6.state is damaged' in log
+    assert 'iteration 3.' in log
+    assert_same_weights(weights(folder, 'damaged'), uninterrupted)
+
+
+def test_a_state_of_the_stock_script_restarts_the_epoch_and_says_so(folder):
+    full = write_options(folder, 'stock')
+    run(folder, '-opt', full, '--force_yml', 'train:total_iter=7')
+    path = folder / 'experiments' / 'stock' / 'training_states' / '6.state'
+    state = torch.load(path, weights_only=True)
+    torch.save({key: state[key] for key in ('epoch', 'iter', 'optimizers', 'schedulers')}, path)
+    log = run(folder, '-opt', full, '--auto_resume')
+    assert 'Epoch 1 is restarted from its beginning' in log
+
+
+def test_two_processes_validate_as_one(folder, uninterrupted):
+    def options(opt):
+        opt['datasets'] = {'test': opt['datasets']['val']}
+        opt['path']['pretrain_network_g'] = 'experiments/whole/models/net_g_latest.pth'
+        opt['val'] = {'save_img': True, 'save_cube': 'npy', 'metrics': opt['val']['metrics']}
+        del opt['train'], opt['logger']
+
+    tables = []
+    for processes in (1, 2):
+        name = f'test_{processes}'
+        run(folder, '-opt', write_options(folder, name, options), module='mulsr_plugin.test', processes=processes)
+        results = folder / 'results' / name
+        with open(results / 'metrics_tiny.csv', encoding='utf-8') as file:
+            assert file.readline().startswith('# tiny: 3 scenes, 5 bands, x4; lq: authors_fixed x4')
+            tables.append({row['image']: row for row in csv.DictReader(file)})
+        pictures = sorted(path.name for path in (results / 'visualization' / 'tiny').iterdir())
+        assert pictures == sorted(f'scene{i}_{name}.{form}' for i in (10, 11, 12) for form in ('npy', 'png'))
+    assert list(tables[0]) == list(tables[1]) == ['scene10', 'scene11', 'scene12']
+    for image, row in tables[0].items():
+        for metric in ('psnr', 'sam', 'ergas'):
+            assert float(tables[1][image][metric]) == pytest.approx(float(row[metric]), rel=1e-6)
+
+
+def test_two_processes_train_resume_and_agree_with_one_on_the_same_batch(folder, uninterrupted):
+    """Two processes with batch 1 see the samples of one process with batch 2, so gradients and weights agree."""
+
+    def half_batch(opt):
+        opt['datasets']['train']['batch_size_per_gpu'] = 1
+
+    full = write_options(folder, 'two', half_batch)
+    run(folder, '-opt', full, '--force_yml', 'train:total_iter=7', processes=2)
+    run(folder, '-opt', full, '--auto_resume', processes=2)
+    both = weights(folder, 'two')
+    for key, value in uninterrupted['params'].items():
+        torch.testing.assert_close(both['params'][key], value, rtol=2e-3, atol=2e-4)
+
+
+def test_local_rank_is_accepted(folder):
+    name = write_options(folder, 'local_rank')
+    run(folder, '-opt', name, '--local-rank=0', '--force_yml', 'train:total_iter=1')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda opt: opt['network_g'].update(num_moduls=1), "error: Unknown option 'num_moduls' in network_g; did you"),
+        (lambda opt: opt['datasets']['train'].update(dataroot_gt='absent.lmdb'), 'absent.lmdb'),
+        (lambda opt: opt['datasets']['train'].update(crops_per_image=1, batch_size_per_gpu=8), 'raise crops_per_image'),
+        (lambda opt: opt['datasets'].pop('train'), "error: datasets has no block 'train'"),
+    ],
+)
+def test_mistakes_are_one_sentence(folder, change, message):
+    log = run(folder, '-opt', write_options(folder, 'wrong', change), expect=1)
+    assert message in log
+    assert 'Traceback' not in log
+
+
+def test_missing_option_file(folder):
+    log = run(folder, '-opt', 'nowhere.yml', expect=1)
+    assert 'error: There is no option file nowhere.yml' in log
