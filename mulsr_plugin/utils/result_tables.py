@@ -1,0 +1,50 @@
+"""The tables of metrics that validation writes, read back and set side by side."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def read_means(path: Path) -> tuple[str, dict[str, float]]:
+    """Read one ``metrics_<data set>.csv`` and average the last validation in it over its images.
+
+    Args:
+        path: File written by :func:`mulsr_plugin.models.validation.validate`.
+
+    Returns:
+        The protocol line of the file and the mean of every metric (and of the seconds per image).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no such table.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no table of metrics {path}; run a test with val: metrics first.')
+    with open(path, encoding='utf-8', newline='') as file:
+        protocol = file.readline().strip('# \n')
+        rows = list(csv.DictReader(file))
+    if not rows or not {'iter', 'image'} <= set(rows[0]):
+        raise ValueError(f'{path} is no table of metrics with columns iter and image; run the test again.')
+    last = [row for row in rows if row['iter'] == rows[-1]['iter']]
+    names = [name for name in last[0] if name not in ('iter', 'image')]
+    return protocol, {name: sum(float(row[name]) for row in last) / len(last) for name in names}
+
+
+def format_table(means: Mapping[str, Mapping[str, float]]) -> str:
+    """Set the means of several experiments side by side as a Markdown table, one row each.
+
+    Args:
+        means: Metrics by experiment; metrics missing in an experiment are left blank.
+    """
+    names = list(dict.fromkeys(name for values in means.values() for name in values))
+    rows = [[label, *(f'{values[n]:.4f}' if n in values else '' for n in names)] for label, values in means.items()]
+    return _markdown(['experiment', *names], rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) for row in [head, *rows]]
+    lines.insert(1, ' | '.join('-' * width for width in widths))
+    return '\n'.join(f'| {line} |' for line in lines)
