@@ -132,7 +132,7 @@ def _hdf5_kind(item: Any) -> tuple[tuple[int, ...], str]:
     import h5py
 
     if not isinstance(item, h5py.Dataset):
-        return (), 'struct'
+        return (1, 1), 'struct'
     dtype: np.dtype = item.dtype
     if dtype.names:
         return item.shape[::-1], 'complex'
@@ -144,7 +144,8 @@ def _hdf5_kind(item: Any) -> tuple[tuple[int, ...], str]:
 
 def _choose(path: Path, kinds: dict[str, tuple[tuple[int, ...], str]], key: str | None) -> str:
     """Return the variable to read: the named one, or the only 3-D numeric one."""
-    held = ', '.join(f'{name} {"x".join(map(str, shape))} {kind}' for name, (shape, kind) in kinds.items()) or 'nothing'
+    descriptions = (f'{name} {"x".join(map(str, shape))} {kind}' for name, (shape, kind) in kinds.items())
+    held = ', '.join(descriptions) or 'nothing'
     if key is not None and key not in kinds:
         raise _MatContentError(f'{path} has no variable {key}; it holds {held}.')
     candidates = [name for name, (shape, kind) in kinds.items() if len(shape) == 3 and kind in NUMERIC_CLASSES]

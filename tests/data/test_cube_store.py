@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import resource
+import tracemalloc
 import zlib
 
 import lmdb
@@ -111,6 +112,18 @@ def test_arrays_are_own_copies_that_outlive_the_store(path):
     np.testing.assert_array_equal(CubeStore(path).read_window('s0', 2, 3, 4, 5), cube_of(0)[2:6, 3:8])
 
 
+def test_window_does_not_copy_the_cube(folder):
+    with CubeStoreWriter(folder / 'a.lmdb') as writer:
+        writer.add('large', cube_of(0, (256, 256, 31)), 1 / 65535)
+    store = CubeStore(folder / 'a.lmdb')
+    tracemalloc.start()
+    window = store.read_window('large', 100, 100, 8, 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert window.nbytes == 8 * 8 * 31 * 2
+    assert peak < 50_000 < store.header('large').nbytes
+
+
 @pytest.mark.parametrize('window', [(-1, 0, 4, 4), (0, -1, 4, 4), (21, 0, 4, 4), (0, 17, 4, 4), (0, 0, -1, 4)])
 def test_window_outside_is_refused(path, window):
     with pytest.raises(ValueError, match='leaves scene s0 of 24x20 pixels'):
@@ -174,8 +187,7 @@ def test_pickled_store_opens_by_itself(path):
     np.testing.assert_array_equal(copy.read('s1'), cube_of(1))
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
-@pytest.mark.parametrize('opened', [True, False])
+@pytest.mark.parametrize(('method', 'opened'), [('fork', True), ('fork', False), ('spawn', True)])
 def test_worker_processes_read(path, method, opened):
     store = CubeStore(path)
     if opened:
@@ -249,6 +261,23 @@ def test_truncated_file_is_said(path, keep):
     with pytest.raises(CubeStoreError, match=r'is cut short|cannot be opened as LMDB'):
         CubeStore(path).keys()
     assert len(verify_store(path)) == 1
+
+
+def test_no_flipped_bit_passes_unnoticed(path):
+    data = (path / 'data.mdb').read_bytes()
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(200):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        (path / 'data.mdb').write_bytes(damaged)
+        if verify_store(path):
+            noticed += 1
+        else:  # the bit is in no use
+            store = CubeStore(path, verify=False)
+            assert all(np.array_equal(store.read(f's{i}'), cube_of(i)) for i in range(3))
+            assert store.header('s1').scale == 1 / 65535
+    assert noticed > 20
 
 
 def test_lost_value_is_named(path):
