@@ -23,7 +23,7 @@ import logging
 import os
 import sys
 from importlib import import_module
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,10 @@ def check_installation(report: Report) -> None:
     running = Path(__file__).resolve().parent
     report.good(f'Python {sys.version.split()[0]}, {sys.executable}')
     report.good(f'mulsr_plugin {__version__}, {running}')
-    try:
-        installed = distribution('mulsr-plugin')
-    except PackageNotFoundError:
+    # A folder mulsr_plugin.egg-info, left in the repository by a build, has no RECORD and is no installation.
+    found = (each for each in distributions(name='mulsr-plugin') if each.read_text('RECORD') is not None)
+    installed = next(found, None)
+    if installed is None:
         report.problem(
             "mulsr-plugin is not installed, so BasicSR's own train.py and test.py cannot find it.",
             f'Run `{sys.executable} -m pip install -e {running.parent}`; {OWN_DOOR}.',

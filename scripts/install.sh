@@ -12,8 +12,10 @@ _find_venv_python() {
 }
 
 _check_version() {
+    local version
     "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && return
-    echo "Python 3.9 to 3.12 is needed (BasicSR cannot be installed on 3.13), but '$1' is $("$1" --version 2>&1 || true)." >&2
+    version="$("$1" --version 2>/dev/null)" || version='not to be found'
+    echo "Python 3.9 to 3.12 is needed (BasicSR cannot be installed on 3.13), but $1 is $version." >&2
     echo "Name another one, and remove $_venv if it exists: PYTHON=python3.11 bash $0" >&2
     return 1
 }

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import entry_points
+from importlib.metadata import distribution
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -73,8 +73,8 @@ if __name__ == '__main__':
 
 @pytest.fixture(autouse=True, scope='module')
 def _plugin_is_installed() -> None:
-    found = [point.value for point in entry_points(group='torch.backends')]
-    assert 'mulsr_plugin.autoload:install' in found, 'install the plugin first: pip install -e .'
+    points = [(point.group, point.value) for point in distribution('mulsr-plugin').entry_points]
+    assert points == [('torch.backends', 'mulsr_plugin.autoload:install')], 'install the plugin: pip install -e .'
 
 
 def shown(code: str, tmp_path: Path, **options: Any) -> dict[str, Any]:

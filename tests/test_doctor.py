@@ -76,12 +76,16 @@ runpy.run_module('mulsr_plugin.doctor', run_name='__main__')
 def test_moved_clone_is_found_before_torch_is_imported(
     report: doctor.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    info = tmp_path / 'mulsr_plugin-0.1.0.dist-info'
-    info.mkdir()
-    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: mulsr-plugin\nVersion: 0.1.0\n')
+    metadata = 'Metadata-Version: 2.1\nName: mulsr-plugin\nVersion: 0.1.0\n'
+    (tmp_path / 'clone' / 'mulsr_plugin.egg-info').mkdir(parents=True)  # left by a build, no installation
+    (tmp_path / 'clone' / 'mulsr_plugin.egg-info' / 'PKG-INFO').write_text(metadata)
+    info = tmp_path / 'site' / 'mulsr_plugin-0.1.0.dist-info'
+    info.mkdir(parents=True)
+    (info / 'METADATA').write_text(metadata)
+    (info / 'RECORD').touch()
     origin = {'url': (tmp_path / 'old place').as_uri(), 'dir_info': {'editable': True}}
     (info / 'direct_url.json').write_text(json.dumps(origin))
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, 'path', [str(tmp_path / 'clone'), str(tmp_path / 'site'), *sys.path])
 
     doctor.check_installation(report)
     assert f'points to {tmp_path / "old place"}, which is gone' in capsys.readouterr().out
