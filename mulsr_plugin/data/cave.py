@@ -143,7 +143,7 @@ def _load(opener: Opener, scene: _SceneFiles, with_rgb: bool) -> Cube:
             values[..., band - 1] = image
         rgb = _decode_rgb(scene.name, scene.rgb, read(scene.rgb), first.shape) if with_rgb and scene.rgb else None
     scale = 1.0 / float(np.iinfo(values.dtype).max)
-    return Cube(values=values, scale=scale, wavelengths=WAVELENGTHS, rgb=rgb, source=f'CAVE {scene.folder}')
+    return Cube(values=values, scale=scale, wavelengths=WAVELENGTHS, rgb=rgb, source=f'CAVE {scene.name}_ms')
 
 
 def _decode_band(scene: str, file: str, data: bytes) -> np.ndarray:

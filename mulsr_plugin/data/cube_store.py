@@ -41,6 +41,7 @@ META_FILE = 'meta_info.txt'
 # saved under the key, so it must be a file name everywhere.
 KEY_PATTERN = re.compile(r'[A-Za-z0-9_+&()@=-]{1,200}')
 INITIAL_MAP_SIZE = 1 << 26
+FULL_DISK = 100_000_000  # bytes free below which a failed write is put down to lack of room
 
 PathLike = Union[str, 'os.PathLike[str]']
 
@@ -172,12 +173,8 @@ class CubeStore:
         """
         if self._keys is None:
             with self._open().transaction() as transaction:
-                cursor = transaction.cursor()
-                found = cursor.set_range(HEADER_PREFIX.encode())
-                names = (
-                    (bytes(name).decode('ascii', 'replace') for name in cursor.iternext(values=False)) if found else ()
-                )
-                keys = sorted(name[len(HEADER_PREFIX) :] for name in names if name.startswith(HEADER_PREFIX))
+                names = [bytes(name).decode('ascii', 'replace') for name in transaction.cursor().iternext(values=False)]
+            keys = sorted(name[len(HEADER_PREFIX) :] for name in names if name.startswith(HEADER_PREFIX))
             if not keys:
                 raise CubeStoreError(
                     f'{self.path} holds no cube headers: it is not a store written by scripts/prepare_dataset.py.'
@@ -313,7 +310,7 @@ class CubeStoreWriter:
         try:
             self._temporary.mkdir(parents=True)
             self._environment = lmdb.open(
-                str(self._temporary), map_size=INITIAL_MAP_SIZE, lock=False, sync=False, metasync=False, meminit=False
+                str(self._temporary), map_size=INITIAL_MAP_SIZE, lock=False, sync=False, metasync=False
             )
         except (lmdb.Error, OSError) as error:
             self.discard()
@@ -453,9 +450,11 @@ class CubeStoreWriter:
 
     def _explained(self, error: Exception) -> OSError:
         parent = next(folder for folder in self.path.parents if folder.exists())
-        free = shutil.disk_usage(parent).free / 1e9
+        free = shutil.disk_usage(parent).free
+        # LMDB tells a full disk as an input/output error.
+        reason = f'the disk is full ({error})' if free < FULL_DISK else str(error)
         return OSError(
-            f'Cannot write {self.path} ({error}; {free:.1f} GB free there): nothing of it was kept; make room or '
+            f'Cannot write {self.path}: {reason}; {free / 1e9:.1f} GB are free there; nothing was kept: make room or '
             'choose another output.'
         )
 

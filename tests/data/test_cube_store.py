@@ -198,6 +198,24 @@ def test_worker_processes_read(path, method, opened):
     np.testing.assert_array_equal(store.read('s0'), cube_of(0))
 
 
+def test_forked_worker_may_close_and_reopen(path):
+    store = CubeStore(path)
+    store.read('s0')
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+
+    def reopen():
+        store.close()
+        queue.put([store.read('s1'), CubeStore(path).read('s2')])
+
+    process = context.Process(target=reopen)
+    process.start()
+    first, second = queue.get(timeout=60)
+    process.join()
+    np.testing.assert_array_equal(first, cube_of(1))
+    np.testing.assert_array_equal(second, cube_of(2))
+
+
 def test_reading_needs_no_write_permission(path):
     before = sorted(os.listdir(path))
     path.chmod(0o555)
@@ -424,8 +442,8 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(folder, room):
     kind, message = queue.get(timeout=60)
     process.join()
     assert kind is OSError
-    assert message.startswith(f'Cannot write {folder / "a.lmdb"} (')
-    assert 'GB free there' in message
+    assert message.startswith(f'Cannot write {folder / "a.lmdb"}: ')
+    assert 'GB are free there; nothing was kept' in message
     assert message.count('\n') == 0
     assert os.listdir(folder) == []
 
