@@ -76,7 +76,7 @@ class Degradation:
         seed: Seed of the noise of validation and test images.
 
     Raises:
-        ValueError: The options contradict each other, or the scale is none.
+        ValueError: An option is none of its choices, two contradict each other, or the scale is not legal.
     """
 
     def __init__(

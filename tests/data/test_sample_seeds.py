@@ -64,14 +64,6 @@ def test_draws_follow_from_manual_seed_and_not_from_the_number_of_workers() -> N
     assert_all_different(*results[0], *epochs(Draws(), 2))
 
 
-def test_spawned_workers_draw_as_forked_ones() -> None:
-    results = []
-    for context in ('fork', 'spawn'):
-        torch.manual_seed(3)
-        results.append(epochs(Draws(), 1, count=1, multiprocessing_context=context))
-    assert results[0] == results[1]
-
-
 def test_without_workers_epochs_differ_and_follow_from_manual_seed() -> None:
     results = []
     for _ in range(2):
