@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Union
 
 import cv2
@@ -109,6 +109,41 @@ def comparison_panel(
     return np.concatenate(panels, axis=1)
 
 
+def results_panel(
+    results: Mapping[str, Cube], reference: Cube, lq: Cube, wavelengths: Sequence[float] | None = None
+) -> np.ndarray:
+    """Put several results for one scene beside its input and its reference, their error maps below.
+
+    All pictures share one stretch, that of the reference; all error maps share one colour scale.
+
+    Args:
+        results (Mapping[str, ndarray | Tensor]): Cubes (H, W, L) by label.
+        reference (ndarray | Tensor): (H, W, L) float.
+        lq (ndarray | Tensor): Low-resolution input, (h, w, L) float.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+
+    Returns:
+        ndarray: uint8 RGB picture; upper row [input | results | reference], lower row the error of each result.
+
+    Raises:
+        ValueError: Shapes of a result and of the reference differ.
+    """
+    truth = _as_array(reference)
+    limits, size = stretch_limits(reference, wavelengths), _panel_size(*truth.shape[:2])
+    errors = {label: _error_map(_as_array(cube), truth) for label, cube in results.items()}
+    highest = _highest_shown(list(errors.values()))
+    pictures = {'Input {} x {}'.format(*_as_array(lq).shape[:2]): lq, **results, 'Reference': reference}
+    upper = [
+        _labelled(_resize(false_colour(cube, wavelengths, limits), size), label) for label, cube in pictures.items()
+    ]
+    blank = np.full_like(upper[0], _BACKGROUND)
+    maps = [_labelled(_error_picture(error, highest, size), f'{label}: error') for label, error in errors.items()]
+    bar = np.full_like(blank, _BACKGROUND)
+    scale = _colour_bar(size[0], highest)[:, : bar.shape[1]]
+    bar[-_MARGIN - size[0] : -_MARGIN, : scale.shape[1]] = scale
+    return np.concatenate([np.concatenate(row, axis=1) for row in (upper, [blank, *maps, bar])])
+
+
 def _as_array(cube: Cube) -> np.ndarray:
     """Return a cube as a float array (H, W, L)."""
     array = cube.detach().float().cpu().numpy() if isinstance(cube, torch.Tensor) else np.asarray(cube)
@@ -179,17 +214,30 @@ def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
 
 
 def _error_panel(result: np.ndarray, reference: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    error = _error_map(result, reference)
+    highest = _highest_shown([error])
+    picture = np.concatenate([_error_picture(error, highest, size), _colour_bar(size[0], highest)], axis=1)
+    return _labelled(picture, 'Error (RMSE over bands)')
+
+
+def _error_map(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return the root mean square error over bands, (H, W)."""
     if result.shape != reference.shape:
         raise ValueError(
             f'The result has shape {result.shape} and the reference {reference.shape}; they must be equal.'
         )
-    difference = result.astype(np.float32) - reference.astype(np.float32)
-    error = np.sqrt(np.mean(np.square(difference), axis=-1))
-    finite = error[np.isfinite(error)]
-    highest = max(float(np.percentile(finite, _STRETCH_PERCENTILES[1])) if finite.size else 0.0, 1e-6)
+    return np.sqrt(np.mean(np.square(result.astype(np.float32) - reference.astype(np.float32)), axis=-1))
+
+
+def _highest_shown(errors: Sequence[np.ndarray]) -> float:
+    """Return the error at the upper end of the colour scale, for one map or common to several."""
+    finite = np.concatenate([error[np.isfinite(error)] for error in errors])
+    return max(float(np.percentile(finite, _STRETCH_PERCENTILES[1])) if finite.size else 0.0, 1e-6)
+
+
+def _error_picture(error: np.ndarray, highest: float, size: tuple[int, int]) -> np.ndarray:
     levels = np.round(255.0 * np.clip(np.nan_to_num(error / highest, nan=1.0), 0.0, 1.0)).astype(np.uint8)
-    picture = _resize(_error_colours(levels), size)
-    return _labelled(np.concatenate([picture, _colour_bar(size[0], highest)], axis=1), 'Error (RMSE over bands)')
+    return _resize(_error_colours(levels), size)
 
 
 def _error_colours(levels: np.ndarray) -> np.ndarray:
