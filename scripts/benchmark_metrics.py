@@ -15,7 +15,6 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from basicsr.metrics import calculate_metric
 
 import mulsr_plugin
 
@@ -66,6 +65,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     mulsr_plugin.register()
+    from basicsr.metrics import calculate_metric  # complete only after registering, also without autoload
+
     result, scene = smooth_scene(args.size, args.bands, args.device)
     print(f'{args.size} x {args.size} x {args.bands}, {args.device}, {args.threads} threads')
 
