@@ -29,6 +29,10 @@ _make_venv() {
     return 1
 }
 
+_pip() {  # with autoload off: after a move of the clone, its old install would keep a setup.py from importing torch
+    TORCH_DEVICE_BACKEND_AUTOLOAD=0 "$VENV_PYTHON" -m pip install --disable-pip-version-check "$@"
+}
+
 install_plugin() {
     local extras="${1:-}" stamp
     { _find_venv_python && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; } || { _make_venv && _find_venv_python; } || return 1
@@ -37,10 +41,9 @@ install_plugin() {
     stamp="$_venv/.installed-${extras:-base}-$(echo "$_repository" | cat - "$_repository"/{pyproject.toml,setup.py} | cksum | cut -d ' ' -f 1)"
     [ -e "$stamp" ] && return
     echo "Installing into $_venv (the first time downloads PyTorch, which takes minutes)"
-    "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check 'pip>=21.3' || return 1  # first with editable pyproject
-    # Switched off, because an earlier install of a clone that has moved would keep torch from being imported.
-    TORCH_DEVICE_BACKEND_AUTOLOAD=0 "$VENV_PYTHON" -m pip install --disable-pip-version-check \
-        --editable "$_repository${extras:+[$extras]}" || return 1
+    # The setup.py of BasicSR demands torch for the build: with one at hand, pip need not fetch another for that.
+    _pip 'pip>=21.3' && _pip 'setuptools>=70.1' wheel cython numpy 'torch>=2.5' 'torchvision>=0.20' \
+        && _pip --no-build-isolation 'basicsr>=1.4.2' && _pip --editable "$_repository${extras:+[$extras]}" || return 1
     rm -f "$_venv/.installed-${extras:-base}-"*
     touch "$stamp"
 }
