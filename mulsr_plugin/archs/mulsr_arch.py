@@ -39,8 +39,8 @@ class MulSR(nn.Module):
     2,426,638 counts the layer `down`, which is then never used and is left out here), 2,451,854 without DSCA, 2,381,456
     without LFCC, 1,186,696 with a single scale.
 
-    For channels_last computation pass `rgb` in that memory format; all features then follow. (`net.to(memory_format=...)` is refused by
-    PyTorch because of the 5-D weights, and is not needed.)
+    For channels_last computation pass `rgb` in that memory format; all features then follow. PyTorch refuses
+    `net.to(memory_format=torch.channels_last)` because of the 5-D weights; it is not needed.
 
     Args:
         upscale (int | Sequence[int]): Accepted scale factor(s), even. The scale of a call follows from its image sizes
