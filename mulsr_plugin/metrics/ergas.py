@@ -23,11 +23,11 @@ def calculate_ergas(img: Cube, img2: Cube, crop_border: int = 0, scale: float | 
 
     Returns:
         float: Lower is better; 0 for identical cubes. A band whose reference mean is zero counts 0 if it is
-        reproduced exactly.
+        reproduced exactly, and makes the value inf if not.
 
     Raises:
-        ValueError: ``scale`` is missing or not positive, the error of a band whose reference mean is zero is not
-            zero, shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
+        ValueError: ``scale`` is missing or not positive, shapes differ, values are not finite or unscaled integers,
+            or nothing is left after cropping.
 
     Reference: Wald, Data Fusion: Definitions and Architectures, Presses des Mines, 2002.
     """
@@ -38,11 +38,5 @@ def calculate_ergas(img: Cube, img2: Cube, crop_border: int = 0, scale: float | 
         )
     pair = cube_pair(img, img2, crop_border)
     errors, means = band_mean_squared_errors(pair), band_means(pair)[1]
-    undefined = ((means == 0) & (errors > 0)).nonzero().flatten().tolist()
-    if undefined:
-        raise ValueError(
-            f'Band {undefined[0]} of img2 (counted from 0) has mean 0, for which ERGAS is not defined; '
-            'leave that band or calculate_ergas out.'
-        )
     relative = (errors / means.square()).masked_fill(errors == 0, 0)
     return 100.0 / scale * float(relative.mean().sqrt())
