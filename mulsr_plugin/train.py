@@ -116,7 +116,6 @@ class Trainer:
             states = [None] * self.opt['world_size']
             torch.distributed.all_gather_object(states, generator_states())
         return {
-            'resumes_exactly': True,
             'manual_seed': self.opt['manual_seed'],
             'batch_in_epoch': self.batch_in_epoch,
             'layout': self._layout(),
@@ -125,10 +124,11 @@ class Trainer:
         }
 
     def _resume(self, state: dict[str, Any]) -> None:
-        state['resumes_exactly'] = state.get('resumes_exactly', False) and state['layout'] == self._layout()
-        self.model.resume_training(state)
+        # states of BasicSR's own script have no layout: they restart their epoch
+        is_exact = state.get('layout') == self._layout()
+        self.model.resume_training({**state, 'is_exact': is_exact})
         self.epoch, self.current_iter = state['epoch'], state['iter']
-        if state['resumes_exactly']:
+        if is_exact:
             self.batch_in_epoch = state['batch_in_epoch']
             self.generators = state['generators'][self.opt['rank']]
         if state.get('best_metric_results'):

@@ -214,9 +214,9 @@ class HSISRModel(SRModel):
         save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Restore optimisers and schedulers; say how exact the resume is."""
+        """Restore optimisers and schedulers; warn where the run will not go on exactly (BasicSR's own script)."""
         super().resume_training(resume_state)
-        if not resume_state.get('resumes_exactly'):
+        if not resume_state.get('is_exact'):  # set by mulsr_plugin.train, never stored
             get_root_logger().warning(
                 f'Epoch {resume_state["epoch"]} is restarted from its beginning, so this run will not end with the '
                 'weights of an uninterrupted one; runs started and resumed with "python -m mulsr_plugin.train" do.'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from copy import deepcopy
@@ -110,6 +111,18 @@ def test_saved_files_are_basicsr_s_and_load_again(tiny_stores, tmp_path):
         assert torch.equal(again.net_g_ema.state_dict()[key], saved['params_ema'][key])
     state = torch.load(tmp_path / 'training_states' / '2.state', weights_only=True)
     assert {'epoch', 'iter', 'optimizers', 'schedulers'} <= set(state)
+
+
+@pytest.mark.parametrize(('mark', 'warns'), [({}, True), ({'is_exact': True}, False)])
+def test_resuming_through_basicsr_s_script_says_that_the_epoch_restarts(tiny_stores, tmp_path, mark, warns, caplog):
+    model = build(tiny_stores, tmp_path)
+    model.save_training_state(1, 2)
+    state = torch.load(tmp_path / 'training_states' / '2.state', weights_only=True)
+    logger = logging.getLogger('basicsr')
+    logger.addHandler(caplog.handler)
+    model.resume_training({**state, **mark})
+    logger.removeHandler(caplog.handler)
+    assert ('Epoch 1 is restarted from its beginning' in caplog.text) is warns
 
 
 def test_failed_saving_keeps_the_old_file(tiny_stores, tmp_path, monkeypatch):
