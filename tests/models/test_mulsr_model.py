@@ -25,10 +25,11 @@ def test_per_band_equals_a_literal_loop_over_bands(tiny_stores, tmp_path):
     torch.manual_seed(0)
     net = build_network(make_options(tiny_stores)['network_g'])
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    rgb = data['rgb'].contiguous(memory_format=torch.channels_last)  # Adam enlarges rounding: round as the model does
     losses = []
     for band in range(5):
         optimizer.zero_grad()
-        loss = F.l1_loss(net(data['lq'], data['rgb'], bands=[band]), data['gt'][:, band : band + 1])
+        loss = F.l1_loss(net(data['lq'], rgb, bands=[band]), data['gt'][:, band : band + 1])
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
