@@ -23,7 +23,7 @@ def main() -> None:
     if not tables:
         sys.exit(f'error: No metrics_*.csv in {", ".join(map(str, folders))}; run a test with val: metrics first.')
     for name in tables:
-        read = {folder.name: read_means(folder / name) for folder in folders if (folder / name).is_file()}
+        read = {str(folder): read_means(folder / name) for folder in folders if (folder / name).is_file()}
         protocols = {protocol for protocol, _ in read.values()}
         print('\n'.join(f'\n{protocol}' for protocol in sorted(protocols)))
         if len(protocols) > 1:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulsr_plugin.utils.figures import comparison_panel, false_colour, stretch_limits
+from mulsr_plugin.utils.figures import comparison_panel, false_colour, results_panel, stretch_limits
 
 VISIBLE = [400.0 + 10 * band for band in range(31)]
 UNIT = np.array([[0.0, 1.0]] * 3)
@@ -117,3 +117,19 @@ def test_tensors_equal_arrays():
 def test_shapes_of_result_and_reference_must_match():
     with pytest.raises(ValueError, match=r'\(8, 8, 3\) and the reference \(8, 9, 3\)'):
         comparison_panel(np.zeros((8, 8, 3)), np.zeros((8, 9, 3)))
+
+
+def test_results_panel_shows_the_worse_result_brighter():
+    rng = np.random.default_rng(0)
+    reference = rng.random((64, 64, 5), np.float32)
+    near, far = reference + 0.01, reference + 0.1
+    lq = reference[::8, ::8]
+    panel = results_panel({'Near': near, 'Far': far}, reference, lq)
+    assert panel.dtype == np.uint8
+    rows, columns = panel.shape[0] // 2, panel.shape[1] // 4
+    assert panel.shape == (2 * rows, 4 * columns, 3)
+    lower = panel[rows:].reshape(rows, 4, columns, 3)
+    centre = lower[rows // 2, :, columns // 2].astype(int).sum(-1)
+    assert (centre[0], centre[1] < centre[2]) == (3 * 255, True)
+    with pytest.raises(ValueError, match='they must be equal'):
+        results_panel({'Near': near[:32]}, reference, lq)
