@@ -21,6 +21,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from mulsr_plugin.archs.bands import Bands, band_triples
+from mulsr_plugin.archs.input_checks import accepted_scales, check_inputs, check_positive
 from mulsr_plugin.archs.mulsr_blocks import GuidedEncoder, ResidualUnit, SubPixelUp, conv, is_channels_last
 from mulsr_plugin.archs.scans import LineScan
 
@@ -73,9 +74,9 @@ class MulSR(nn.Module):
     ) -> None:
         super().__init__()
         self.upscale = _check_upscale(upscale)
-        _check_positive('num_feat', num_feat, multiple_of=8)
-        _check_positive('num_guide_ch', num_guide_ch)
-        _check_positive('num_modules', num_modules)
+        check_positive('num_feat', num_feat, multiple_of=8)
+        check_positive('num_guide_ch', num_guide_ch)
+        check_positive('num_modules', num_modules)
         if small_scale_head and not multi_scale:
             raise ValueError(
                 'small_scale_head is on, but multi_scale is off, so there is no small tower: turn one of them round.'
@@ -147,7 +148,7 @@ class MulSR(nn.Module):
                 'The image at half the scale was asked for, but the network has no head for it: build it with '
                 'small_scale_head: true.'
             )
-        self._check_inputs(lq, rgb)
+        check_inputs(lq, rgb, self.upscale, self.num_guide_ch)
         large, small = self.forward_triples(band_triples(lq, bands), rgb, return_small_scale)
         large = large.unflatten(0, (len(lq), -1)).squeeze(2)
         if small is None:
@@ -208,29 +209,6 @@ class MulSR(nn.Module):
             large = large + self.optimize_up(self.optimize_down(large) - small)
         return large, small
 
-    def _check_inputs(self, lq: torch.Tensor, rgb: torch.Tensor) -> None:
-        if lq.dim() != 4 or rgb.dim() != 4 or len(lq) != len(rgb):
-            raise ValueError(
-                f'lq has shape {tuple(lq.shape)} and rgb {tuple(rgb.shape)}, expected (B, L, h, w) and (B, G, H, W) '
-                'with the same B: give one guide image per cube.'
-            )
-        if rgb.shape[1] != self.num_guide_ch:
-            raise ValueError(
-                f'The guide image has {rgb.shape[1]} channel(s), but the network was built for {self.num_guide_ch}: '
-                'give such an image or set num_guide_ch.'
-            )
-        if lq.dtype != rgb.dtype or not lq.is_floating_point():
-            raise ValueError(
-                f'lq is {lq.dtype} and rgb is {rgb.dtype}, expected one floating-point type: convert both to float32.'
-            )
-        (low_height, low_width), (height, width) = lq.shape[2:], rgb.shape[2:]
-        accepted = ', '.join(f'x{scale}' for scale in self.upscale)
-        if not any((low_height * scale, low_width * scale) == (height, width) for scale in self.upscale):
-            raise ValueError(
-                f'The guide image of {height}x{width} pixels does not fit a cube of {low_height}x{low_width} at '
-                f'{accepted}: crop it to the exact multiple, or add the scale to upscale.'
-            )
-
 
 def _enlarge(triples: torch.Tensor, scale: int) -> torch.Tensor:
     """Enlarge to the nearest pixel by a whole factor."""
@@ -238,18 +216,11 @@ def _enlarge(triples: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 def _check_upscale(upscale: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the accepted scales as a sorted tuple."""
-    scales = tuple(upscale) if isinstance(upscale, Sequence) else (upscale,)
-    if not scales or any(not isinstance(scale, int) or scale < 2 or scale % 2 for scale in scales):
+    """Return the accepted scales as a sorted tuple, and refuse odd ones."""
+    scales = accepted_scales(upscale)
+    if any(scale % 2 for scale in scales):
         raise ValueError(
             f'upscale is {upscale!r}, expected an even whole number or a list of them, because the small tower works '
             'at half the scale: use for example 8 or [4, 8, 16].'
         )
-    return tuple(sorted(set(scales)))
-
-
-def _check_positive(name: str, value: int, multiple_of: int = 1) -> None:
-    """Refuse an option that is not a positive whole number, or not a multiple of another."""
-    if not isinstance(value, int) or value < 1 or value % multiple_of:
-        kind = 'a positive whole number' if multiple_of == 1 else f'a positive multiple of {multiple_of}'
-        raise ValueError(f'{name} is {value!r}, expected {kind}: change it in the network options.')
+    return scales
