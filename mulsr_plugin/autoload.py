@@ -48,7 +48,11 @@ PACKAGES = {
 NAMES = {
     'arch': {
         'BicubicUpsampler': 'mulsr_plugin.archs.bicubic_arch',
+        'CoarseNet': 'mulsr_plugin.archs.coarsenet_arch',
+        'MoGDCN': 'mulsr_plugin.archs.mogdcn_arch',
         'MulSR': 'mulsr_plugin.archs.mulsr_arch',
+        'PZResNet': 'mulsr_plugin.archs.pzresnet_arch',
+        'UAL': 'mulsr_plugin.archs.ual_arch',
     },
     'dataset': {'PairedHSIRGBDataset': 'mulsr_plugin.data.paired_hsi_rgb_dataset'},
     'metric': {
