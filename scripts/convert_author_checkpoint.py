@@ -1,6 +1,7 @@
 """Convert a checkpoint that the authors of a network published into one that BasicSR loads.
 
-The file is read without running any code that it may hold. Example:
+Files of MulSR, CoarseNet (SFPN), PZRes-Net, MoG-DCN and UAL are told by the names in them. The file is read without
+running any code that it may hold. Example:
 
     python scripts/convert_author_checkpoint.py model_8_epoch_200.pth experiments/pretrained_models/mulsr_x8.pth
 """
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from mulsr_plugin import autoload
 
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
-from mulsr_plugin.archs.author_checkpoint import CONVERTERS, ConvertedCheckpoint, convert_author_checkpoint  # noqa: E402
+from mulsr_plugin.archs.author_checkpoint import ConvertedCheckpoint, convert_author_checkpoint  # noqa: E402
+from mulsr_plugin.archs.author_releases import RELEASES  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', metavar='SRC', help="the authors' file")
     parser.add_argument('target', metavar='DST', help='file to write, for path: pretrain_network_g')
-    parser.add_argument('--network', choices=sorted(CONVERTERS), default='MulSR', help='default: %(default)s')
+    parser.add_argument('--network', choices=sorted(RELEASES), help='default: told by the names in the file')
     parser.add_argument('--force', action='store_true', help='replace DST if it exists')
     return parser
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     count = sum(value.numel() for value in converted.params.values())
-    print(f'{args.target}: {args.network}, {count:,} parameters. In the option file:\n')
+    print(f'{args.target}: {converted.network_g["type"]}, {count:,} parameters. In the option file:\n')
     print(option_lines(converted, args.target))
     return 0
 

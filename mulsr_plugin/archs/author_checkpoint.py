@@ -1,28 +1,21 @@
 """Conversion of checkpoints that the authors of a network published into BasicSR's form.
 
-:data:`CONVERTERS` has one entry per network: a function that takes the state dict of the release (tensors by name,
-without the prefix of data parallelism) and returns the parameters under our names with the options of the network they
-fit.
+Which networks are known, and how the names of their tensors translate, is in :mod:`mulsr_plugin.archs.author_releases`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mulsr_plugin.archs.mulsr_arch import MulSR
+from mulsr_plugin.archs.author_releases import RELEASES, Release, StateDict
 from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
 
-StateDict = dict[str, torch.Tensor]
-
 _PARALLEL_PREFIX = 'module.'
-_WEIGHT_NORM_NAMES = {'weight_g': 'parametrizations.weight.original0', 'weight_v': 'parametrizations.weight.original1'}
 
 
 @dataclass(frozen=True)
@@ -40,14 +33,14 @@ class ConvertedCheckpoint:
 
 
 def convert_author_checkpoint(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], network: str = 'MulSR', force: bool = False
+    source: str | os.PathLike[str], target: str | os.PathLike[str], network: str | None = None, force: bool = False
 ) -> ConvertedCheckpoint:
     """Convert a released checkpoint file into one for `path: pretrain_network_g` with `param_key_g: params`.
 
     Args:
         source (str | PathLike): The authors' file: `{epoch, model, optimizer}` or a bare state dict.
         target (str | PathLike): File to write; missing folders are made.
-        network (str): Name in :data:`CONVERTERS`. Default: 'MulSR'.
+        network (str | None): Name in :data:`RELEASES`. Default: None, told by the names of the tensors.
         force (bool): Replace an existing target. Default: False.
 
     Returns:
@@ -60,11 +53,11 @@ def convert_author_checkpoint(
         OSError: The target cannot be written; an older file under this name is then untouched.
     """
     source, target = Path(source), Path(target)
-    if network not in CONVERTERS:
-        raise ValueError(f'There is no converter for {network!r}: choose one of {", ".join(sorted(CONVERTERS))}.')
+    if network is not None:
+        _release_of(network)
     _check_target(source, target, force)
     try:
-        converted = CONVERTERS[network](read_author_state(source))
+        converted = convert_author_state(read_author_state(source), network)
     except ValueError as error:
         raise ValueError(f'{source}: {error}') from error
     try:
@@ -96,8 +89,9 @@ def read_author_state(path: str | os.PathLike[str]) -> StateDict:
         content = load_safely(path)
     except ValueError as error:
         raise ValueError(
-            'this is no checkpoint, or it is cut off, or it holds objects that would run code on loading, which is '
-            'refused: download the file again, and from its authors.'
+            'this is no checkpoint, or it is cut off, or it holds objects that would run code on loading (as a model '
+            'saved whole does), which is refused: download the file again from its authors, or save the state_dict of '
+            "a model that you trust with the authors' code."
         ) from error
     if isinstance(content, dict) and 'params' in content:
         raise ValueError('this is a checkpoint in the form of BasicSR already: use it as it is.')
@@ -109,40 +103,59 @@ def read_author_state(path: str | os.PathLike[str]) -> StateDict:
     return {str(name).removeprefix(_PARALLEL_PREFIX): value.detach() for name, value in state.items()}
 
 
-def convert_mulsr(state: StateDict) -> ConvertedCheckpoint:
-    """Convert the authors' MulSR: only the names of weight normalisation differ.
+def convert_author_state(state: StateDict, network: str | None = None) -> ConvertedCheckpoint:
+    """Rename the tensors of a released checkpoint, drop those that nothing uses, and find the options they fit.
 
     Args:
-        state (dict[str, Tensor]): State dict of the release, https://github.com/qianngli/MulSR.
+        state (dict[str, Tensor]): State dict of the release, without the prefix `module.`.
+        network (str | None): Name in :data:`RELEASES`. Default: None, told by the names of the tensors.
 
     Returns:
-        ConvertedCheckpoint: Parameters and options; the number of modules and the widths follow from the tensors.
+        ConvertedCheckpoint: Parameters and options.
 
     Raises:
-        ValueError: A tensor is missing, unknown or of the wrong shape.
+        ValueError: The network is unknown, or a tensor is missing, unknown or of the wrong shape.
     """
-    params = {_rename_weight_norm(name): value.clone() for name, value in state.items()}
-    indices = {int(match[1]) for match in (re.match(r'inter_body\.(\d+)\.', name) for name in params) if match}
-    head = params.get('rgb_head.parametrizations.weight.original1')
-    if head is None or head.dim() != 4 or indices != set(range(len(indices))) or not indices:
+    network = network or recognise_network(state)
+    release = _release_of(network)
+    try:
+        options = release.options(state)
+        with torch.device('meta'):
+            expected = release.network(**options).state_dict()
+    except (LookupError, ValueError) as error:  # a tensor is not there, or its shape makes no network
         raise ValueError(
-            'these are not the weights of the authors\' MulSR, whose names begin with "rgb_head." and "inter_body.0.": '
-            'give a checkpoint of that network.'
-        )
-    options: dict[str, Any] = {'num_feat': head.shape[0], 'num_guide_ch': head.shape[1], 'num_modules': len(indices)}
-    with torch.device('meta'):
-        expected = MulSR(**options).state_dict()
+            f"these are not the weights of the authors' {network}: give a checkpoint from {release.source}."
+        ) from error
+    renamed = {release.rename(name): value.clone() for name, value in state.items()}
+    params = {name: value for name, value in renamed.items() if name is not None}
     _check_same_layout(params, expected)
-    return ConvertedCheckpoint(params, {'type': 'MulSR', **options})
+    return ConvertedCheckpoint(params, {'type': network, **options})
 
 
-CONVERTERS: dict[str, Callable[[StateDict], ConvertedCheckpoint]] = {'MulSR': convert_mulsr}
+def recognise_network(state: StateDict) -> str:
+    """Tell which network a released checkpoint belongs to.
+
+    Args:
+        state (dict[str, Tensor]): State dict of the release, without the prefix `module.`.
+
+    Returns:
+        str: Name in :data:`RELEASES`.
+
+    Raises:
+        ValueError: None of them.
+    """
+    for network, release in RELEASES.items():
+        if release.marker in state:
+            return network
+    raise ValueError(
+        f"these are not the weights of the authors' {', '.join(RELEASES)}: give a checkpoint of one of these networks."
+    )
 
 
-def _rename_weight_norm(name: str) -> str:
-    """Replace the last part of an old weight-norm name by that of the parametrisation."""
-    stem, _, leaf = name.rpartition('.')
-    return f'{stem}.{_WEIGHT_NORM_NAMES.get(leaf, leaf)}'
+def _release_of(network: str) -> Release:
+    if network not in RELEASES:
+        raise ValueError(f'There is no converter for {network!r}: choose one of {", ".join(sorted(RELEASES))}.')
+    return RELEASES[network]
 
 
 def _check_same_layout(params: StateDict, expected: StateDict) -> None:

@@ -16,9 +16,12 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 
-from mulsr_plugin.archs.author_checkpoint import convert_author_checkpoint
+from mulsr_plugin.archs.author_checkpoint import convert_author_checkpoint, convert_author_state
 from mulsr_plugin.archs.mulsr_arch import MulSR
 from tests.archs.golden_mulsr import CASES, author_state, load_case
+from tests.archs.golden_networks import author_file as author_file_of
+from tests.archs.golden_networks import author_state as author_state_of
+from tests.archs.golden_networks import load_case as load_case_of
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / 'scripts' / 'convert_author_checkpoint.py'
@@ -70,6 +73,36 @@ def test_basicsr_loads_the_result_and_it_gives_the_authors_output(tmp_path, case
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['mulsr.pth']
 
 
+@pytest.mark.parametrize(
+    ('network', 'case', 'scale', 'output', 'options'),
+    [
+        ('PZResNet', 'x4', 4, 'refined', {'num_bands': 31}),
+        ('MoGDCN', 'x8', 8, 'output', {'num_bands': 31}),
+        ('UAL', 'x4', 4, 'output', {'num_bands': 31}),
+        ('CoarseNet', 'x8_u1', 8, 'output', {'num_feat': 64, 'num_units': 1, 'legacy': True}),
+    ],
+)
+def test_released_files_of_other_networks_are_recognised(tmp_path, network, case, scale, output, options):
+    torch.save({'module.' + name: value for name, value in author_file_of(network, case).items()}, tmp_path / 'a.pth')
+    converted = convert_author_checkpoint(tmp_path / 'a.pth', tmp_path / 'b.pth')
+    assert converted.network_g == {'type': network, 'num_guide_ch': 3, **options}
+
+    net = build_network({**converted.network_g, 'upscale': scale})
+    BaseModel({'num_gpu': 0, 'is_train': False}).load_network(net, tmp_path / 'b.pth', True, 'params')
+    data = load_case_of(network, case)
+    with torch.no_grad():
+        assert (net(data['lq'], data['rgb']) - data[output]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(('network', 'entries'), [('PZResNet', 228), ('MoGDCN', 138), ('UAL', 78)])
+def test_files_have_as_many_entries_as_the_released_ones_and_dead_ones_are_dropped(network, entries):
+    content = author_file_of(network, 'x8')
+    assert len(content) == entries
+    params = convert_author_state(content).params
+    live = author_state_of(network, 'x8')
+    assert sorted(value.sum().item() for value in params.values()) == sorted(v.sum().item() for v in live.values())
+
+
 class Malicious:
     """Creates a file when a careless loader unpickles it."""
 
@@ -116,7 +149,13 @@ def without(state, name):
         (without(author_state('x8_m2'), 'inter_body_x2.1.hsi_end.m.2.bias'), '1 missing'),
         ({**author_state('x4_m1'), 'extra.weight': torch.zeros(1)}, r'1 unknown \(such as extra.weight\)'),
         ({**author_state('x4_m1'), 'down.bias': torch.zeros(3)}, r'1 of another shape \(such as down.bias\)'),
-        ({**author_state('x4_m1'), 'inter_body.5.x.bias': torch.zeros(1)}, "not the weights of the authors' MulSR"),
+        ({**author_state('x4_m1'), 'inter_body.5.x.bias': torch.zeros(1)}, '80 missing .* 1 unknown'),
+        ({**author_state('x4_m1'), 'rgb_head.weight_v': torch.zeros(3)}, "authors' MulSR: give .*qianngli/MulSR"),
+        (without(author_state('x4_m1'), 'rgb_head.weight_v'), "authors' MulSR: give .*qianngli/MulSR"),
+        ({'conv_torgb.weight': torch.zeros(0, 31, 3, 3)}, "authors' MoGDCN: give .*chengerr"),
+        ({'feaFusion.weight_v': torch.zeros(1)}, "authors' CoarseNet: give .*qianngli/SFPN"),
+        (without(author_file_of('UAL', 'x4'), 'layerX_G.bias'), r'1 missing \(such as exchange.gates.0.bias\)'),
+        ({**author_file_of('UAL', 'x4'), 'layerOut4.bias': torch.zeros(1)}, r'1 unknown \(such as layerOut4.bias\)'),
     ],
 )
 def test_foreign_file(tmp_path, content, message):
@@ -145,6 +184,8 @@ def test_wrong_paths_and_names(tmp_path, source):
         convert_author_checkpoint(source, source, force=True)
     with pytest.raises(OSError, match='cannot be made'):
         convert_author_checkpoint(source, source / 'out.pth')
+    with pytest.raises(ValueError, match="authors' UAL: give .*UAL-CVPR2020"):
+        convert_author_checkpoint(source, tmp_path / 'out.pth', network='UAL')
     with pytest.raises(ValueError, match="'Other': choose one of .*MulSR"):
         convert_author_checkpoint(source, tmp_path / 'out.pth', network='Other')
 

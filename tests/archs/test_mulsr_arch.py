@@ -9,7 +9,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from mulsr_plugin.archs.author_checkpoint import convert_mulsr
+from mulsr_plugin.archs.author_checkpoint import convert_author_state
 from mulsr_plugin.archs.mulsr_arch import MulSR
 from tests.archs.golden_mulsr import CASES, author_state, load_case
 
@@ -42,7 +42,7 @@ def pair(num_bands=5, size=(3, 4), scale=4, batch=1, guide=3):
 
 def golden_network(case):
     scale, _ = CASES[case]
-    converted = convert_mulsr(author_state(case))
+    converted = convert_author_state(author_state(case))
     net = build_network({**converted.network_g, 'upscale': scale})
     net.load_state_dict(converted.params)
     return net
