@@ -93,16 +93,26 @@ class HSISRModel(SRModel):
         return DistributedDataParallel(net, device_ids=device_ids, find_unused_parameters=unused)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """Take a batch: ``lq`` (B, L, h, w), ``rgb`` (B, G, H, W) for guided networks, ``gt`` (B, L, H, W) if any."""
+        """Take a batch: ``lq`` (B, L, h, w), ``rgb`` (B, G, H, W) for guided networks, ``gt`` (B, L, H, W) if any.
+
+        Raises:
+            ValueError: The network needs a guide image and the batch has none.
+        """
+        if self.is_guided and 'rgb' not in data:
+            raise ValueError(
+                f'Network {self.opt["network_g"]["type"]} takes a guide image, but the data set gives no rgb; '
+                'use a data set that does, such as PairedHSIRGBDataset.'
+            )
         self.lq = data['lq'].to(self.device, non_blocking=True)
-        for name in ('rgb', 'gt'):
-            if name in data:
-                setattr(self, name, data[name].to(self.device, non_blocking=True))
-            elif hasattr(self, name):
-                delattr(self, name)
-        if self.device.type == 'cpu' and 'rgb' in data:
-            # MulSR's features follow the memory format of the guide, and CPUs convolve faster in this one
-            self.rgb = self.rgb.contiguous(memory_format=torch.channels_last)
+        # an earlier batch may have had what this one lacks
+        self.__dict__.pop('gt', None)
+        if 'gt' in data:
+            self.gt = data['gt'].to(self.device, non_blocking=True)
+        if 'rgb' in data:
+            self.rgb = data['rgb'].to(self.device, non_blocking=True)
+            if self.device.type == 'cpu':
+                # MulSR's features follow the memory format of the guide, and CPUs convolve faster in this one
+                self.rgb = self.rgb.contiguous(memory_format=torch.channels_last)
 
     def run_network(self, net: nn.Module, bands: Sequence[int] | None = None, **kwargs: Any) -> Any:
         """Run ``net`` on the current batch; ``bands`` (band-wise networks only) names the bands wanted."""

@@ -85,7 +85,7 @@ class MulSRModel(HSISRModel):
         self.current_iter = current_iter
         super().update_learning_rate(current_iter, warmup_iter)
 
-    def feed_data(self, data: dict[str, Any]) -> None:
+    def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch; with mixed scales, degrade it by the scale of this iteration first."""
         if 'lq' not in data:
             data = {**data, 'lq': self.degrade_batch(data['gt'])}

@@ -74,6 +74,8 @@ def _validate_image(
     model.feed_data(sample)
     start = time.perf_counter()
     outputs = {key: _to_cube(value) for key, value in model.predict(bands).items()}
+    if model.device.type == 'cuda':
+        torch.cuda.synchronize()  # GPUs work in the background: wait before reading the clock
     values = {'seconds': time.perf_counter() - start}
     gt = model.gt[:, bands] if hasattr(model, 'gt') else None
     reference = None if gt is None else _to_cube(gt)
@@ -86,12 +88,8 @@ def _validate_image(
     _save(model, dataset, name, current_iter, outputs['result'], wavelengths, save_img)
     if not with_picture:
         return name, values, None
-    arrays = (None if cube is None else cube.cpu().numpy() for cube in (outputs['result'], reference))
-    return (
-        name,
-        values,
-        comparison_panel(*arrays, lq=_to_cube(model.lq[:, bands]).cpu().numpy(), wavelengths=wavelengths),
-    )
+    picture = comparison_panel(outputs['result'], reference, _to_cube(model.lq[:, bands]), wavelengths)
+    return name, values, picture
 
 
 def _scale(model: Any, dataset: Any) -> int:

@@ -63,11 +63,11 @@ def find_resume_state(opt: dict[str, Any]) -> tuple[dict[str, Any] | None, list[
 
 def generator_states() -> dict[str, Any]:
     """State of every random generator of this process, as tensors and plain values."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         'torch': torch.get_rng_state(),
         'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        'numpy': (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
+        'numpy': (name, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, gauss),
         'python': random.getstate(),
     }
 

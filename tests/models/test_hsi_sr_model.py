@@ -63,6 +63,12 @@ def test_a_network_of_another_package_is_guided_by_its_second_argument(tiny_stor
     assert not torch.equal(before['mix.weight'], model.net_g.state_dict()['mix.weight'])
 
 
+def test_a_guided_network_asks_for_its_guide(tiny_stores, tmp_path):
+    model = build(tiny_stores, tmp_path)
+    with pytest.raises(ValueError, match='MulSR takes a guide image, but the data set gives no rgb'):
+        model.feed_data({'lq': torch.rand(1, 5, 4, 4)})
+
+
 def test_chunks_of_bands_change_neither_gradient_nor_result(tiny_stores, tmp_path):
     data = batch(tiny_stores)
     results = []
