@@ -20,7 +20,8 @@ from basicsr.models import build_model  # noqa: E402
 from basicsr.utils import make_exp_dirs  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
-from mulsr_plugin.utils.launch import parse_command_line, start_logger, wait_for_all  # noqa: E402
+from mulsr_plugin.utils.distributed import wait_for_all  # noqa: E402
+from mulsr_plugin.utils.launch import parse_command_line, start_logger  # noqa: E402
 
 
 def prepare(root: str) -> tuple[Any, list[Any], dict[str, Any]]:

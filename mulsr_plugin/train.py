@@ -28,7 +28,8 @@ from basicsr.utils import AvgTimer, MessageLogger, check_resume, make_exp_dirs, 
 from basicsr.utils.options import copy_opt_file  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
-from mulsr_plugin.utils.launch import parse_command_line, start_logger, wait_for_all  # noqa: E402
+from mulsr_plugin.utils.distributed import wait_for_all  # noqa: E402
+from mulsr_plugin.utils.launch import parse_command_line, start_logger  # noqa: E402
 from mulsr_plugin.utils.resume import (  # noqa: E402
     ResumableSampler,
     find_resume_state,
@@ -89,6 +90,7 @@ class Trainer:
                 continue
             ratio = dataset_opt.get('dataset_enlarge_ratio', 1)
             self.sampler = ResumableSampler(dataset, opt['world_size'], opt['rank'], ratio)
+            self._check_prefetch(dataset_opt)
             self.train_loader = build_dataloader(dataset, dataset_opt, sampler=self.sampler, **shared)
             self.batch_size = dataset_opt['batch_size_per_gpu']
         if not hasattr(self, 'train_loader'):
@@ -105,6 +107,15 @@ class Trainer:
             f'{self.batch_size} in each of {opt["world_size"]} processes; {total} iterations, '
             f'{math.ceil(total / self.batches_per_epoch)} epochs.'
         )
+
+    @staticmethod
+    def _check_prefetch(dataset_opt: dict[str, Any]) -> None:
+        if dataset_opt.get('prefetch_mode') == 'cuda' and not (
+            torch.cuda.is_available() and dataset_opt.get('pin_memory')
+        ):
+            raise ValueError(
+                'prefetch_mode: cuda needs a GPU and pin_memory: true; add the latter, or set prefetch_mode: ~.'
+            )
 
     def _layout(self) -> list[int]:
         """What must be the same for a position within an epoch to mean the same samples."""
@@ -212,7 +223,7 @@ class Trainer:
         self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(seconds))}')
         self.logger.info('Save the latest model.')
         self.model.save(epoch=-1, current_iter=-1)
-        if self.opt.get('val') is not None:
+        if self.opt.get('val') is not None and self.current_iter % self.opt['val']['val_freq'] != 0:
             self._validate()
         if self.tb_logger:
             self.tb_logger.close()

@@ -23,7 +23,10 @@ def main() -> None:
     if not tables:
         sys.exit(f'error: No metrics_*.csv in {", ".join(map(str, folders))}; run a test with val: metrics first.')
     for name in tables:
-        read = {str(folder): read_means(folder / name) for folder in folders if (folder / name).is_file()}
+        try:
+            read = {str(folder): read_means(folder / name) for folder in folders if (folder / name).is_file()}
+        except ValueError as error:
+            sys.exit(f'error: {error}')
         protocols = {protocol for protocol, _ in read.values()}
         print('\n'.join(f'\n{protocol}' for protocol in sorted(protocols)))
         if len(protocols) > 1:

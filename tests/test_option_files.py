@@ -10,6 +10,7 @@ import yaml
 from basicsr.archs import build_network
 
 from mulsr_plugin.data.degradation import build_degradation
+from mulsr_plugin.data.paired_hsi_rgb_dataset import _check_options
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.mulsr_model import MulSRModel
 from mulsr_plugin.models.schema import check_model_options
@@ -43,8 +44,9 @@ def test_option_file_is_legal(path):
     opt = load(path)
     opt['is_train'] = 'train' in opt
     check_model_options(opt, MODELS[opt['model_type']].train_rules)
-    for dataset in opt['datasets'].values():
-        build_degradation(dataset['degradation'], opt['scale'])
+    for phase, dataset in opt['datasets'].items():
+        _check_options({**dataset, 'phase': phase.split('_')[0], 'scale': opt['scale']})
+        build_degradation(dataset['degradation'], dataset.get('upscale', opt['scale']))
     net = build_network(opt['network_g'])
     assert opt['network_g'].get('upscale', opt['scale']) == opt['scale']
     if path.stem in PARAMETERS:

@@ -69,7 +69,8 @@ class PairedHSIRGBDataset(data.Dataset):
             verify (bool): Check the checksum of every cube when it is first read (lmdb). Default: true.
             upscale (int): Scale factor, if it differs from the option file's ``scale``.
             degradation (str | dict): See ``build_degradation``. Default: authors_random to train, else authors_fixed.
-            spectral_response (str): See ``load_spectral_response``. Default: nikon_d700.
+            spectral_response (str): See ``load_spectral_response``; none leaves ``rgb`` out, for networks that take
+                no guide. Default: nikon_d700.
             gt_size (int): Side of a training crop in high-resolution pixels, a multiple of the scale.
             crops_per_image (int): Crops of every scene in one epoch. Default: 1000.
             use_hflip, use_vflip, use_roll, use_rot (bool): Random operations on training crops. Default: true.
@@ -80,7 +81,7 @@ class PairedHSIRGBDataset(data.Dataset):
         scale (int): Scale factor.
         keys (list[str]): Scenes, sorted.
         num_bands (int): L.
-        num_guide_ch (int): G.
+        num_guide_ch (int): G; 0 without a guide.
         wavelengths (tuple[float, ...] | None): Band centres in nm.
         degradation (Degradation | None): What makes ``lq``; None where it is stored or left to the model.
 
@@ -107,8 +108,8 @@ class PairedHSIRGBDataset(data.Dataset):
         self.wavelengths = header.wavelengths
         self.degradation = self._build_degradation()
         self.response = self._build_response()
-        guide = self.cubes['rgb'].header(self.keys[0]).shape[2] if self.response is None else len(self.response)
-        self.num_guide_ch: int = guide
+        stored_ch = self.cubes['rgb'].header(self.keys[0]).shape[2] if 'rgb' in self.cubes else 0
+        self.num_guide_ch: int = stored_ch if self.response is None else len(self.response)
         self._seeds = SampleSeeds(persistent_workers=bool(opt.get('persistent_workers')))
         get_root_logger().info(self.describe())
 
@@ -133,7 +134,7 @@ class PairedHSIRGBDataset(data.Dataset):
             lq = self.degradation.describe()
         else:
             lq = 'as stored' if 'lq' in self.cubes else 'made by the model'
-        rgb = 'as stored' if self.response is None else f'response {self._option("spectral_response", "nikon_d700")}'
+        rgb = 'as stored' if 'rgb' in self.cubes else f'response {self._option("spectral_response", "nikon_d700")}'
         name = self.opt.get('name') or type(self).__name__
         return f'{name}: {len(self.keys)} scenes, {self.num_bands} bands, x{self.scale}; lq: {lq}; rgb: {rgb}'
 
@@ -201,7 +202,7 @@ class PairedHSIRGBDataset(data.Dataset):
         )
 
     def _build_response(self) -> np.ndarray | None:
-        if 'rgb' in self.cubes:
+        if 'rgb' in self.cubes or self.opt.get('spectral_response') == 'none':
             return None
         return load_spectral_response(self._option('spectral_response', 'nikon_d700'), self.num_bands)
 
@@ -271,7 +272,7 @@ class PairedHSIRGBDataset(data.Dataset):
 def _check_options(opt: Mapping[str, Any]) -> None:
     where = f'data set {opt.get("name") or "block"!r}'
     check_block(opt, _RULES, where)
-    require(opt, ['phase', 'io_backend'], where)
+    require(opt, ['name', 'phase', 'io_backend'], where)
     if opt.get('upscale') is None:
         require(opt, ['scale'], where)
     given = {key for key, value in opt.items() if value is not None}
@@ -289,7 +290,7 @@ def _check_options(opt: Mapping[str, Any]) -> None:
 
 
 def _check_train_options(opt: Mapping[str, Any], given: set[str], where: str) -> None:
-    require(opt, ['dataroot_gt', 'gt_size'], where)
+    require(opt, ['dataroot_gt', 'gt_size', 'batch_size_per_gpu', 'num_worker_per_gpu'], where)
     scale, size = opt.get('upscale') or opt['scale'], opt['gt_size']
     if size % scale:
         raise ValueError(

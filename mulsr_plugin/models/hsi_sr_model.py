@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
 from mulsr_plugin.models.validation import validate
 from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
+from mulsr_plugin.utils.distributed import share_seed
 from mulsr_plugin.utils.options import Rule
 
 
@@ -46,11 +47,8 @@ class HSISRModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_model_options(opt, self.train_rules)
-        if opt['num_gpu'] not in (0, 1) and not opt['dist']:
-            raise ValueError(
-                f'{opt["num_gpu"]} GPUs without a launcher are not supported: start one process per GPU with '
-                f'"torchrun --nproc_per_node={opt["num_gpu"]} ... --launcher pytorch", or set num_gpu: 1.'
-            )
+        _check_gpus(opt)
+        share_seed(opt)
         # filled by mulsr_plugin.train: what a training state must hold for an exact resume
         self.extra_training_state: Callable[[], dict[str, Any]] = dict
         super().__init__(opt)
@@ -91,6 +89,10 @@ class HSISRModel(SRModel):
         device_ids = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
         unused = self.opt.get('find_unused_parameters', False)
         return DistributedDataParallel(net, device_ids=device_ids, find_unused_parameters=unused)
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """Build any optimiser of the option check; BasicSR 1.4.2 itself knows Adam alone."""
+        return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch: ``lq`` (B, L, h, w), ``rgb`` (B, G, H, W) for guided networks, ``gt`` (B, L, H, W) if any.
@@ -135,9 +137,16 @@ class HSISRModel(SRModel):
             self.model_ema(decay=self.ema_decay)
 
     def pixel_loss(self, bands: Sequence[int] | None) -> Tensor:
-        """Loss of the bands given (all of them for None) against the ground truth."""
-        output = self.run_network(self.net_g, bands)
-        return self.cri_pix(output, self.gt if bands is None else self.gt[:, list(bands)])
+        """Loss of the bands given (all of them for None) against the ground truth.
+
+        A network that can return its cube before refinement (``return_coarse``, PZRes-Net) is trained on both, as by
+        its authors: the losses are added.
+        """
+        gt = self.gt if bands is None else self.gt[:, list(bands)]
+        if 'return_coarse' in self._forward_parameters:
+            refined, coarse = self.run_network(self.net_g, bands, return_coarse=True)
+            return self.cri_pix(refined, gt) + self.cri_pix(coarse, gt)
+        return self.cri_pix(self.run_network(self.net_g, bands), gt)
 
     def backward_in_chunks(self, bands: Sequence[int], loss_of: Callable[[Sequence[int] | None], Tensor]) -> Tensor:
         """Accumulate the gradient of the mean loss over ``bands``, a chunk at a time; return that loss.
@@ -230,6 +239,8 @@ class HSISRModel(SRModel):
         """Restore optimisers and schedulers; warn where the run will not go on exactly (BasicSR's own script)."""
         super().resume_training(resume_state)
         if not resume_state.get('is_exact'):  # set by mulsr_plugin.train, never stored
+            # the seed as at the start of the run would make the loader draw the crops of the first epoch again
+            torch.manual_seed(self.opt['manual_seed'] + self.opt['rank'] + resume_state['iter'])
             get_root_logger().warning(
                 f'Epoch {resume_state["epoch"]} is restarted from its beginning, so this run will not end with the '
                 'weights of an uninterrupted one; runs started and resumed with "python -m mulsr_plugin.train" do.'
@@ -253,6 +264,17 @@ class HSISRModel(SRModel):
         else:
             self._print_different_keys_loading(bare, weights, strict)
         bare.load_state_dict(weights, strict=strict)
+
+
+def _check_gpus(opt: Mapping[str, Any]) -> None:
+    """Refuse what BasicSR would only find out through an error from inside PyTorch."""
+    if opt['num_gpu'] > 0 and not torch.cuda.is_available():
+        raise ValueError(f'num_gpu is {opt["num_gpu"]}, but PyTorch sees no GPU; set num_gpu: 0 or auto.')
+    if opt['num_gpu'] > 1 and not opt['dist']:
+        raise ValueError(
+            f'{opt["num_gpu"]} GPUs without a launcher are not supported: start one process per GPU with '
+            f'"torchrun --nproc_per_node={opt["num_gpu"]} ... --launcher pytorch", or set num_gpu: 1.'
+        )
 
 
 def split_bands(bands: Sequence[int], bands_per_chunk: int | None) -> list[list[int]]:

@@ -72,6 +72,11 @@ class MulSRModel(HSISRModel):
                 'train: scales and datasets: train: degrade: false belong together (the model then degrades each '
                 'batch by one of the scales), but only one of them is set; set both or neither.'
             )
+        unknown = set(scales or ()) - set(self.get_bare_model(self.net_g).upscale)
+        if unknown:
+            raise ValueError(
+                f'train: scales has {min(unknown)}, which network_g does not accept; add it to network_g: upscale.'
+            )
         for scale in scales or ():
             if data.get('gt_size', 0) % scale:
                 raise ValueError(

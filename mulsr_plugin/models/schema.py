@@ -22,6 +22,7 @@ from mulsr_plugin.utils.options import (
     check_keys,
     choice,
     either,
+    given,
     integer,
     list_of,
     number,
@@ -32,7 +33,7 @@ TOP_RULES: dict[str, Rule] = {
     'name': TEXT,
     'model_type': TEXT,
     'scale': integer(1),
-    'num_gpu': either(integer(0), choice('auto')),
+    'num_gpu': given(either(integer(0), choice('auto'))),
     'manual_seed': integer(0),
     'datasets': BLOCK,
     'network_g': BLOCK,
@@ -49,7 +50,7 @@ TOP_RULES: dict[str, Rule] = {
 PATH_RULES: dict[str, Rule] = {
     'pretrain_network_g': TEXT,
     'param_key_g': TEXT,
-    'strict_load_g': BOOLEAN,
+    'strict_load_g': given(BOOLEAN),
     'resume_state': TEXT,
     'ignore_resume_networks': list_of(TEXT),
     # written by BasicSR itself
@@ -59,11 +60,11 @@ PATH_RULES: dict[str, Rule] = {
 }
 
 TRAIN_RULES: dict[str, Rule] = {
-    'ema_decay': number(0, 1),
+    'ema_decay': given(number(0, 1)),
     'optim_g': BLOCK,
     'scheduler': BLOCK,
-    'total_iter': integer(1),
-    'warmup_iter': integer(-1),
+    'total_iter': given(integer(1)),
+    'warmup_iter': given(integer(-1)),
     'pixel_opt': BLOCK,
     'bands_per_chunk': integer(1),
 }
@@ -87,12 +88,19 @@ VAL_RULES: dict[str, Rule] = {
     'bands_per_chunk': integer(1),
 }
 
+LOGGER_RULES: dict[str, Rule] = {
+    'print_freq': given(integer(1)),
+    'save_checkpoint_freq': given(integer(1)),
+    'use_tb_logger': given(BOOLEAN),
+    'wandb': BLOCK,
+}
+
 OPTIM_RULES: dict[str, Rule] = {
-    'lr': number(0),
-    'weight_decay': number(0),
-    'eps': number(0),
-    'betas': list_of(number(0, 1)),
-    'momentum': number(0),
+    'lr': given(number(0)),
+    'weight_decay': given(number(0)),
+    'eps': given(number(0)),
+    'betas': given(list_of(number(0, 1))),
+    'momentum': given(number(0)),
     **dict.fromkeys(('amsgrad', 'nesterov', 'fused', 'foreach', 'maximize', 'capturable', 'differentiable'), BOOLEAN),
 }
 
@@ -119,10 +127,12 @@ def check_model_options(opt: Mapping[str, Any], train_rules: Mapping[str, Rule])
     if opt.get('is_train'):
         require(opt, ['train', 'logger'], 'the option file')
         _check_train(opt['train'], train_rules)
+        check_block(opt['logger'], LOGGER_RULES, 'logger')
+        require(opt['logger'], ['print_freq', 'save_checkpoint_freq', 'use_tb_logger'], 'logger')
+    else:
+        require(opt, ['val'], 'the option file')
     if opt.get('val') is not None:
-        check_block(opt['val'], VAL_RULES, 'val')
-        for name, metric in (opt['val'].get('metrics') or {}).items():
-            _check_metric(metric, f'val: metrics: {name}')
+        _check_val(opt['val'], opt)
 
 
 def check_network(network: Mapping[str, Any]) -> None:
@@ -135,6 +145,27 @@ def check_network(network: Mapping[str, Any]) -> None:
     check_constructor_options(network, _registered(ARCH_REGISTRY, network['type'], 'network'), 'network_g')
 
 
+def _check_val(val: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
+    check_block(val, VAL_RULES, 'val')
+    require(val, ['save_img', 'val_freq'] if opt.get('is_train') else ['save_img'], 'val')
+    for name, metric in (val.get('metrics') or {}).items():
+        _check_metric(metric, f'val: metrics: {name}')
+    validated = [data for phase, data in opt['datasets'].items() if phase.split('_')[0] != 'train']
+    names = [data.get('name') for data in validated]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f'Two data sets are both named {max(names, key=names.count)!r}, so their results would be mixed up; '
+            'give each a name of its own.'
+        )
+    for data in validated:
+        scale = data.get('upscale') or opt['scale']
+        if (val.get('crop_size') or 0) % scale:
+            raise ValueError(
+                f'val: crop_size {val["crop_size"]} is no multiple of the scale {scale} of data set '
+                f'{data.get("name")!r}; choose one that is.'
+            )
+
+
 def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     check_block(train, rules, 'train')
     require(train, ['optim_g', 'scheduler', 'pixel_opt', 'total_iter'], 'train')
@@ -143,6 +174,9 @@ def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
             require(train[name], ['type'], f'train: {name}')
             loss = _registered(LOSS_REGISTRY, train[name]['type'], 'loss')
             check_constructor_options(train[name], loss, f'train: {name}')
+            # chunks of bands are averaged, which is exact for means alone
+            reduction = {'reduction': train[name].get('reduction')}
+            check_block(reduction, {'reduction': choice('mean')}, f'train: {name}')
     _check_optimizer(train['optim_g'])
     scheduler = train['scheduler']
     require(scheduler, ['type'], 'train: scheduler')
@@ -168,6 +202,11 @@ def _check_optimizer(optim: Mapping[str, Any]) -> None:
 def _check_metric(metric: Mapping[str, Any], where: str) -> None:
     require(metric, ['type'], where)
     function = _registered(METRIC_REGISTRY, metric['type'], 'metric')
+    if function.__module__.startswith('basicsr.'):
+        raise ValueError(
+            f'{where}: {metric["type"]} measures 8-bit pictures, not cubes; use a metric of this plugin, '
+            'such as calculate_hsi_psnr, calculate_hsi_ssim or calculate_sam.'
+        )
     named = [n for n, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD]
     check_keys(metric, [*(set(named) - {'img', 'img2'}), 'type', 'better'], where)
     check_block({'better': metric.get('better')}, {'better': choice('higher', 'lower')}, where)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.utils import get_root_logger
+from basicsr.utils import get_root_logger, get_time_str
 from basicsr.utils.dist_util import get_dist_info
 from scipy.io import savemat
 from torch import Tensor
@@ -22,6 +22,9 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from mulsr_plugin.utils.figures import comparison_panel, false_colour
+
+# where an option file leaves out `better`, for which BasicSR's default is higher
+LOWER_IS_BETTER = ('calculate_sam', 'calculate_ergas', 'calculate_rmse')
 
 
 def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
@@ -54,7 +57,7 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
     rows: list[dict[str, Any]] = []
     pictures: dict[str, np.ndarray] = {}
     for index in indices:
-        name, values, picture = _validate_image(model, dataset, index, current_iter, save_img, tb_logger is not None)
+        name, values, picture = _validate_image(model, dataset, index, current_iter, save_img)
         rows.append({'index': index, 'image': name, **values})
         if picture is not None:
             pictures[name] = picture
@@ -64,9 +67,9 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
 
 
 def _validate_image(
-    model: Any, dataset: Any, index: int, current_iter: int | str, save_img: bool, with_picture: bool
+    model: Any, dataset: Any, index: int, current_iter: int | str, save_img: bool
 ) -> tuple[str, dict[str, float], np.ndarray | None]:
-    """Super-resolve one image; return its name, its metrics and, where asked for, a picture of the result."""
+    """Super-resolve one image; return its name, its metrics and a picture of the result for TensorBoard, if in use."""
     options, scale = model.opt['val'], _scale(model, dataset)
     sample = default_collate([_central_crop(dataset[index], options.get('crop_size'), scale)])
     name = os.path.basename(sample['lq_path'][0])
@@ -86,10 +89,15 @@ def _validate_image(
         values.update({f'{key}_x{scale // 2}': value for key, value in small.items()})
     wavelengths = _wavelengths(dataset, bands)
     _save(model, dataset, name, current_iter, outputs['result'], wavelengths, save_img)
-    if not with_picture:
+    if not _uses_tensorboard(model):
         return name, values, None
     picture = comparison_panel(outputs['result'], reference, _to_cube(model.lq[:, bands]), wavelengths)
     return name, values, picture
+
+
+def _uses_tensorboard(model: Any) -> bool:
+    """Tell as BasicSR does; asking its writer would not do, for only the first process has one."""
+    return model.is_train and model.opt['logger']['use_tb_logger'] and 'debug' not in model.opt['name']
 
 
 def _scale(model: Any, dataset: Any) -> int:
@@ -185,20 +193,35 @@ def _report(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, r
     dataset_name = dataset.opt['name']
     names = [key for key in rows[0] if key not in ('index', 'image', 'seconds')]
     logger = get_root_logger()
-    protocol = dataset.describe() if hasattr(dataset, 'describe') else dataset_name
+    protocol = _protocol(model, dataset)
     for row in rows:
         values = ', '.join(f'{name} {row[name]:.4f}' for name in names)
-        logger.info(f'{dataset_name}/{row["image"]}: {values or "no ground truth"} ({row["seconds"]:.1f} s)')
+        logger.info(f'{dataset_name}/{row["image"]}: {values or "no metrics"} ({row["seconds"]:.1f} s)')
     _write_csv(model, dataset_name, protocol, current_iter, rows)
     for name, picture in pictures.items():
         tb_logger.add_image(f'{dataset_name}/{name}', picture, current_iter, dataformats='HWC')
     if not names:
-        logger.info(f'{dataset_name}: {len(rows)} images without ground truth, so there are no metrics.')
+        logger.info(
+            f'{dataset_name}: {len(rows)} images done; without ground truth or val: metrics there are no values.'
+        )
         return
     model.metric_results = {name: float(np.mean([row[name] for row in rows])) for name in names}
     _keep_best(model, dataset_name, current_iter)
     logger.info(f'Means over {len(rows)} images of {protocol}')
     model._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+
+
+def _protocol(model: Any, dataset: Any) -> str:
+    """Say in one line what the values are measured on."""
+    options = model.opt['val']
+    parts = [dataset.describe() if hasattr(dataset, 'describe') else dataset.opt['name']]
+    if options.get('crop_size'):
+        parts.append('central {0}x{0} crops'.format(options['crop_size']))
+    if options.get('bands'):
+        parts.append(f'bands {_chosen_bands(options["bands"], dataset.num_bands)}')
+    if options.get('max_images'):
+        parts.append(f'first {options["max_images"]} images')
+    return '; '.join(parts)
 
 
 def _keep_best(model: Any, dataset_name: str, current_iter: int | str) -> None:
@@ -209,7 +232,7 @@ def _keep_best(model: Any, dataset_name: str, current_iter: int | str) -> None:
     metrics = model.opt['val']['metrics']
     for name, value in model.metric_results.items():
         options = metrics[name] if name in metrics else metrics[name.rsplit('_x', 1)[0]]
-        better = options.get('better') or 'higher'
+        better = options.get('better') or ('lower' if options['type'] in LOWER_IS_BETTER else 'higher')
         worst = float('-inf') if better == 'higher' else float('inf')
         record.setdefault(name, {'better': better, 'val': worst, 'iter': -1})
         model._update_best_metric_result(dataset_name, name, value, current_iter)
@@ -219,10 +242,17 @@ def _write_csv(model: Any, dataset_name: str, protocol: str, current_iter: int |
     """Append the rows to the experiment's table; the protocol stands above them."""
     path = os.path.join(model.opt['path']['log'], f'metrics_{dataset_name}.csv')
     columns = ['iter', 'image', *(key for key in rows[0] if key not in ('index', 'image'))]
+    head = f'# {protocol}\n{",".join(columns)}\n'
+    if os.path.exists(path) and not _starts_with(path, head):  # other metrics or protocol than before the resume
+        os.replace(path, f'{path[:-4]}_archived_{get_time_str()}.csv')
     is_new = not os.path.exists(path)
     with open(path, 'a', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, columns, extrasaction='ignore')
+        writer = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
         if is_new:
-            file.write(f'# {protocol}\n')
-            writer.writeheader()
+            file.write(head)
         writer.writerows({'iter': current_iter, **row} for row in rows)
+
+
+def _starts_with(path: str, head: str) -> bool:
+    with open(path, encoding='utf-8', newline='') as file:
+        return file.read(len(head)) == head

@@ -95,17 +95,17 @@ def comparison_panel(
         ValueError: Shapes of result and reference differ, a cube has no two or three dimensions, or ``wavelengths``
             has not one entry per band.
     """
-    values = _as_array(result)
+    values = as_array(result)
     limits = stretch_limits(result if reference is None else reference, wavelengths)
     size = _panel_size(*values.shape[:2])
     panels = []
     if lq is not None:
-        label = 'Input {} x {}'.format(*_as_array(lq).shape[:2])
+        label = 'Input {} x {}'.format(*as_array(lq).shape[:2])
         panels.append(_labelled(_resize(false_colour(lq, wavelengths, limits), size), label))
     panels.append(_labelled(_resize(false_colour(result, wavelengths, limits), size), 'Result'))
     if reference is not None:
         panels.append(_labelled(_resize(false_colour(reference, wavelengths, limits), size), 'Reference'))
-        panels.append(_error_panel(values, _as_array(reference), size))
+        panels.append(_error_panel(values, as_array(reference), size))
     return np.concatenate(panels, axis=1)
 
 
@@ -128,11 +128,11 @@ def results_panel(
     Raises:
         ValueError: Shapes of a result and of the reference differ.
     """
-    truth = _as_array(reference)
+    truth = as_array(reference)
     limits, size = stretch_limits(reference, wavelengths), _panel_size(*truth.shape[:2])
-    errors = {label: _error_map(_as_array(cube), truth) for label, cube in results.items()}
-    highest = _highest_shown(list(errors.values()))
-    pictures = {'Input {} x {}'.format(*_as_array(lq).shape[:2]): lq, **results, 'Reference': reference}
+    errors = {label: error_map(as_array(cube), truth) for label, cube in results.items()}
+    highest = highest_error_shown(list(errors.values()))
+    pictures = {'Input {} x {}'.format(*as_array(lq).shape[:2]): lq, **results, 'Reference': reference}
     upper = [
         _labelled(_resize(false_colour(cube, wavelengths, limits), size), label) for label, cube in pictures.items()
     ]
@@ -144,8 +144,15 @@ def results_panel(
     return np.concatenate([np.concatenate(row, axis=1) for row in (upper, [blank, *maps, bar])])
 
 
-def _as_array(cube: Cube) -> np.ndarray:
-    """Return a cube as a float array (H, W, L)."""
+def as_array(cube: Cube) -> np.ndarray:
+    """Return a cube as an array (H, W, L), float for tensors.
+
+    Args:
+        cube (ndarray | Tensor): (H, W, L), or (H, W) for one band.
+
+    Raises:
+        ValueError: ``cube`` has no two or three dimensions, or no values.
+    """
     array = cube.detach().float().cpu().numpy() if isinstance(cube, torch.Tensor) else np.asarray(cube)
     if array.ndim not in (2, 3) or array.size == 0:
         raise ValueError(f'A cube has shape {array.shape}; expected (H, W, L), or (H, W) for one band.')
@@ -176,7 +183,7 @@ def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[
 
 def _composite(cube: Cube, wavelengths: Sequence[float] | None) -> np.ndarray:
     """Return the three unstretched channels, float32 (H, W, 3)."""
-    values = _as_array(cube)
+    values = as_array(cube)
     bands = _channel_bands(values.shape[-1], wavelengths)
     channels = [values[..., selected].mean(-1, dtype=np.float32) for selected in bands]
     return np.nan_to_num(np.stack(channels, axis=-1), nan=0.0)
@@ -214,14 +221,25 @@ def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
 
 
 def _error_panel(result: np.ndarray, reference: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    error = _error_map(result, reference)
-    highest = _highest_shown([error])
+    error = error_map(result, reference)
+    highest = highest_error_shown([error])
     picture = np.concatenate([_error_picture(error, highest, size), _colour_bar(size[0], highest)], axis=1)
     return _labelled(picture, 'Error (RMSE over bands)')
 
 
-def _error_map(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return the root mean square error over bands, (H, W)."""
+def error_map(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Compute the root mean square error over bands of every pixel.
+
+    Args:
+        result (ndarray): (H, W, L) float.
+        reference (ndarray): Same shape and unit.
+
+    Returns:
+        ndarray: float32 (H, W), in the unit of the cubes.
+
+    Raises:
+        ValueError: Shapes differ.
+    """
     if result.shape != reference.shape:
         raise ValueError(
             f'The result has shape {result.shape} and the reference {reference.shape}; they must be equal.'
@@ -229,8 +247,15 @@ def _error_map(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean(np.square(result.astype(np.float32) - reference.astype(np.float32)), axis=-1))
 
 
-def _highest_shown(errors: Sequence[np.ndarray]) -> float:
-    """Return the error at the upper end of the colour scale, for one map or common to several."""
+def highest_error_shown(errors: Sequence[np.ndarray]) -> float:
+    """Return the error at the upper end of the colour scale, for one map or common to several: the 99.5 percentile.
+
+    Args:
+        errors (Sequence[ndarray]): Maps (H, W) from :func:`error_map`; values that are not finite are left out.
+
+    Returns:
+        float: Positive, also for maps without an error.
+    """
     finite = np.concatenate([error[np.isfinite(error)] for error in errors])
     return max(float(np.percentile(finite, _STRETCH_PERCENTILES[1])) if finite.size else 0.0, 1e-6)
 

@@ -10,9 +10,12 @@ from os import path as osp
 from typing import Any
 
 import torch
+import yaml
 from basicsr.utils import get_env_info, get_root_logger, get_time_str
-from basicsr.utils.dist_util import get_dist_info
 from basicsr.utils.options import dict2str, parse_options
+
+from mulsr_plugin.utils.distributed import share_seed
+from mulsr_plugin.utils.options import ANYTHING, BLOCK, TEXT, check_block, require
 
 
 def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Namespace]:
@@ -27,11 +30,11 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
 
     Raises:
         FileNotFoundError: The option file does not exist.
-        ValueError: A distributed run was asked for without torchrun.
+        ValueError: It is broken or lacks a block, or a distributed run was asked for without torchrun.
     """
     arguments = [word.replace('--local-rank', '--local_rank', 1) for word in sys.argv[1:]]
-    _check_option_file(arguments)
-    on_cpu = _asks_for_pytorch_launcher(arguments) and not torch.cuda.is_available()
+    wants_gpu = _read_option_file(arguments).get('num_gpu') != 0
+    on_cpu = _asks_for_pytorch_launcher(arguments) and not (wants_gpu and torch.cuda.is_available())
     if on_cpu:
         # BasicSR would start NCCL, which needs GPUs: start gloo here and tell it of no launcher
         _start_gloo()
@@ -43,6 +46,7 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
         sys.argv = program
     opt['dist'] = opt['dist'] or on_cpu
     opt['root_path'] = root
+    share_seed(opt)
     return opt, args
 
 
@@ -55,17 +59,29 @@ def start_logger(opt: dict[str, Any], task: str) -> logging.Logger:
     return logger
 
 
-def wait_for_all() -> None:
-    """Let every process of a distributed run arrive here before any goes on."""
-    if get_dist_info()[1] > 1:
-        torch.distributed.barrier()
-
-
-def _check_option_file(arguments: list[str]) -> None:
-    if '-opt' in arguments[:-1]:
-        path = arguments[arguments.index('-opt') + 1]
-        if not osp.isfile(path):
-            raise FileNotFoundError(f'There is no option file {path}; those that ship with the plugin are in options/.')
+def _read_option_file(arguments: list[str]) -> dict[str, Any]:
+    """Read the option file ahead of BasicSR, which meets a missing or broken one with a traceback."""
+    if '-opt' not in arguments[:-1]:
+        return {}
+    path = arguments[arguments.index('-opt') + 1]
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'There is no option file {path}; those that ship with the plugin are in options/.')
+    try:
+        with open(path, encoding='utf-8') as file:
+            opt = yaml.safe_load(file)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is no YAML file ({" ".join(str(error).split())}); correct that place.') from error
+    rules = {
+        'name': TEXT,
+        'model_type': TEXT,
+        'num_gpu': ANYTHING,
+        'datasets': BLOCK,
+        'network_g': BLOCK,
+        'path': BLOCK,
+    }
+    require(opt or {}, rules, path)
+    check_block({key: opt[key] for key in rules}, rules, path)
+    return opt
 
 
 def _asks_for_pytorch_launcher(arguments: list[str]) -> bool:

@@ -15,10 +15,12 @@ class Rule(NamedTuple):
     Attributes:
         accepts: Tells whether a value is legal.
         expected: The legal values in words, to follow 'expected'.
+        may_be_none: Whether None (``~``) is legal too and stands for 'not given'.
     """
 
     accepts: Callable[[Any], bool]
     expected: str
+    may_be_none: bool = True
 
 
 def check_keys(block: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
@@ -43,16 +45,17 @@ def check_keys(block: Mapping[str, Any], allowed: Iterable[str], where: str) -> 
 
 
 def check_block(block: Mapping[str, Any], rules: Mapping[str, Rule], where: str) -> None:
-    """Check the keys and the values of one block; a value of None (``~``) stands for 'not given'.
+    """Check the keys and the values of one block.
 
     Raises:
         ValueError: A key is unknown or a value is not what its rule expects.
     """
     check_keys(block, rules, where)
     for key, value in block.items():
-        if value is not None and not rules[key].accepts(value):
+        rule = rules[key]
+        if not (rule.may_be_none if value is None else rule.accepts(value)):
             raise ValueError(
-                f'{where}: {key} is {value!r}, expected {rules[key].expected}{_yaml_float_hint(value)}; '
+                f'{where}: {key} is {value!r}, expected {rule.expected}{_yaml_float_hint(value)}; '
                 'correct it in the option file.'
             )
 
@@ -109,6 +112,11 @@ def list_of(rule: Rule) -> Rule:
         lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and all(rule.accepts(i) for i in v),
         f'a list in which each item is {rule.expected}',
     )
+
+
+def given(rule: Rule) -> Rule:
+    """Accept what ``rule`` accepts, but not None: for options whose reader has no default for it."""
+    return rule._replace(may_be_none=False)
 
 
 def either(first: Rule, second: Rule) -> Rule:

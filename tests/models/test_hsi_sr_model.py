@@ -119,6 +119,23 @@ def test_saved_files_are_basicsr_s_and_load_again(tiny_stores, tmp_path):
     assert {'epoch', 'iter', 'optimizers', 'schedulers'} <= set(state)
 
 
+@pytest.mark.parametrize('kind', ['AdamW', 'SGD', 'RMSprop'])
+def test_optimisers_that_basicsr_1_4_2_does_not_know(tiny_stores, tmp_path, kind):
+    model = build(tiny_stores, tmp_path, lambda opt: opt['train']['optim_g'].update(type=kind))
+    assert type(model.optimizer_g).__name__ == kind
+    assert model.get_current_learning_rate() == [1e-3]
+
+
+def test_a_cube_without_guide_for_networks_that_take_none(tiny_stores, tmp_path):
+    network = {'type': 'RRDBNet', 'num_in_ch': 5, 'num_out_ch': 5, 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}
+    model = build(tiny_stores, tmp_path, lambda opt: opt.update(network_g=network))
+    opt = parsed(make_options(tiny_stores), tmp_path)
+    sample = build_dataset({**opt['datasets']['val'], 'spectral_response': 'none'})[0]
+    assert 'rgb' not in sample
+    model.feed_data(torch.utils.data.default_collate([sample]))
+    assert model.predict()['result'].shape == (1, 5, 32, 32)
+
+
 @pytest.mark.parametrize(('mark', 'warns'), [({}, True), ({'is_exact': True}, False)])
 def test_resuming_through_basicsr_s_script_says_that_the_epoch_restarts(tiny_stores, tmp_path, mark, warns, caplog):
     model = build(tiny_stores, tmp_path)
@@ -129,6 +146,8 @@ def test_resuming_through_basicsr_s_script_says_that_the_epoch_restarts(tiny_sto
     model.resume_training({**state, **mark})
     logger.removeHandler(caplog.handler)
     assert ('Epoch 1 is restarted from its beginning' in caplog.text) is warns
+    # the next loader must not draw the crops of the first epoch again
+    assert (torch.initial_seed() == 3 + 2) is warns
 
 
 def test_failed_saving_keeps_the_old_file(tiny_stores, tmp_path, monkeypatch):
@@ -192,7 +211,15 @@ def test_missing_weights(tiny_stores, tmp_path):
         (lambda opt: opt['network_g'].update(type='MullSR'), "No network named 'MullSR'.* did you mean 'MulSR'"),
         (lambda opt: opt['path'].update(pretrained_network_g='x'), "did you mean 'pretrain_network_g'"),
         (lambda opt: opt.update(model_typ='x'), "'model_typ' in the option file; did you mean 'model_type'"),
-        (lambda opt: opt.update(num_gpu=2), 'torchrun --nproc_per_node=2'),
+        (lambda opt: opt.update(num_gpu=1), 'num_gpu is 1, but PyTorch sees no GPU'),
+        (lambda opt: opt.update(num_gpu=None), 'num_gpu is None, expected a whole number'),
+        (lambda opt: opt['train'].update(ema_decay=None), 'ema_decay is None, expected a number'),
+        (lambda opt: opt['train']['pixel_opt'].update(reduction='sum'), 'reduction is .sum., expected one of mean'),
+        (lambda opt: opt['val'].pop('save_img'), "val has no 'save_img'"),
+        (lambda opt: opt['val'].update(crop_size=18), "crop_size 18 is no multiple of the scale 4 of data set 'tiny'"),
+        (lambda opt: opt['val']['metrics']['psnr'].update(type='calculate_psnr'), 'measures 8-bit pictures, not cubes'),
+        (lambda opt: opt['logger'].pop('print_freq'), "logger has no 'print_freq'"),
+        (lambda opt: opt['datasets'].update(val_2=opt['datasets']['val']), "both named 'tiny'"),
     ],
 )
 def test_mistakes_in_the_option_file(tiny_stores, tmp_path, change, message):

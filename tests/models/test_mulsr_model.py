@@ -77,6 +77,11 @@ def mixed(opt):
     opt['datasets']['train']['degrade'] = False
 
 
+def mixed_with_six(opt):
+    mixed(opt)
+    opt['network_g']['upscale'] = [2, 6]
+
+
 def test_mixed_scales_draw_from_seed_and_iteration(tiny_stores, tmp_path):
     model = build(tiny_stores, tmp_path, mixed, scales=[2, 4, 8], band_update='joint')
     gt = batch(tiny_stores)['gt']
@@ -110,7 +115,8 @@ def test_processes_draw_the_same_scale_but_other_noise(tiny_stores, tmp_path):
         (lambda opt: opt['network_g'].update(small_scale_head=True), {}, 'small_scale_opt belong together'),
         (lambda opt: None, {'scales': [2, 4]}, 'degrade: false belong together'),
         (lambda opt: opt['datasets']['train'].update(degrade=False), {}, 'degrade: false belong together'),
-        (mixed, {'scales': [2, 6]}, 'gt_size 16 is no multiple of scale 6'),
+        (mixed, {'scales': [2, 6]}, 'scales has 6, which network_g does not accept'),
+        (mixed_with_six, {'scales': [2, 6]}, 'gt_size 16 is no multiple of scale 6'),
         (lambda opt: None, {'band_update': 'perband'}, 'band_update is .perband., expected one of per_band, joint'),
         (lambda opt: opt.update(network_g={'type': 'BicubicUpsampler'}), {}, 'set model_type: HSISRModel'),
     ],

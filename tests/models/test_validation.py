@@ -34,6 +34,7 @@ class Writer:
 def prepare(folder, tmp_path, change=lambda opt: None, is_train=True, **val):
     opt = make_options(folder)
     opt['val'].update(val)
+    opt['logger']['use_tb_logger'] = True
     change(opt)
     opt = parsed(opt, tmp_path, is_train)
     torch.manual_seed(0)
@@ -74,18 +75,18 @@ def test_values_files_and_records(tiny_stores, tmp_path):
 
 def test_the_best_value_is_kept(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path)
-    model.validation(loader, 4, None)
+    model.validation(loader, 4, Writer())
     best = model.best_metric_results['tiny']['psnr']['val']
     with torch.no_grad():
         model.net_g.end_x2[1].bias.add_(5)  # spoils every pixel
-    model.validation(loader, 8, None)
+    model.validation(loader, 8, Writer())
     assert model.best_metric_results['tiny']['psnr'] == {'better': 'higher', 'val': best, 'iter': 4}
     assert [row['iter'] for row in rows(tmp_path)] == ['4'] * 3 + ['8'] * 3
 
 
 def test_crop_images_and_bands(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path, crop_size=16, max_images=2, bands=[4, 1], save_cube='npy')
-    model.validation(loader, 4, None)
+    model.validation(loader, 4, Writer())
     sample = loader.dataset[0]
     # the network sees the central crop alone, and the bands come in the order asked for
     model.feed_data({'lq': sample['lq'][None, :, 2:6, 2:6], 'rgb': sample['rgb'][None, :, 8:24, 8:24]})
@@ -99,10 +100,10 @@ def test_crop_images_and_bands(tiny_stores, tmp_path):
 
 def test_evenly_spaced_bands(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path, bands=3, max_images=1, save_cube='npy')
-    model.validation(loader, 4, None)
+    model.validation(loader, 4, Writer())
     few = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_4.npy')
     model.opt['val']['bands'] = None
-    model.validation(loader, 5, None)
+    model.validation(loader, 5, Writer())
     every = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_5.npy')
     np.testing.assert_allclose(few, every[..., [0, 2, 4]], atol=1e-6)
 
@@ -110,7 +111,6 @@ def test_evenly_spaced_bands(tiny_stores, tmp_path):
 @pytest.mark.parametrize(
     ('val', 'message'),
     [
-        ({'crop_size': 18}, 'crop_size 18 is no multiple of the scale 4'),
         ({'crop_size': 64}, r'crop_size 64 is larger than scene10 \(32x32\)'),
         ({'bands': [5]}, 'names band 5, but the cubes have bands 0 to 4'),
     ],
@@ -118,7 +118,7 @@ def test_evenly_spaced_bands(tiny_stores, tmp_path):
 def test_impossible_requests(tiny_stores, tmp_path, val, message):
     model, loader = prepare(tiny_stores, tmp_path, **val)
     with pytest.raises(ValueError, match=message):
-        model.validation(loader, 4, None)
+        model.validation(loader, 4, Writer())
 
 
 def test_without_ground_truth(tiny_stores, tmp_path):
@@ -157,7 +157,7 @@ def test_small_scale_image_is_measured_too(tiny_stores, tmp_path):
         opt['train']['small_scale_opt'] = opt['train']['pixel_opt']
 
     model, loader = prepare(tiny_stores, tmp_path, head)
-    model.validation(loader, 4, None)
+    model.validation(loader, 4, Writer())
     sample = loader.dataset[0]
     model.feed_data(torch.utils.data.default_collate([sample]))
     small = model.predict()['small'][0]
@@ -171,7 +171,7 @@ def test_averaged_weights_are_validated(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path, lambda opt: opt['train'].update(ema_decay=0.9))
     with torch.no_grad():
         model.net_g.end_x2[1].bias.fill_(100)  # not yet in the average
-    model.validation(loader, 4, None)
+    model.validation(loader, 4, Writer())
     assert max(float(row['psnr']) for row in rows(tmp_path)) > 0
     assert model.net_g.training
 
@@ -182,7 +182,7 @@ def test_a_scale_of_its_own(tiny_stores, tmp_path):
         opt['datasets']['val']['upscale'] = 8
 
     model, loader = prepare(tiny_stores, tmp_path, other_scale)
-    model.validation(loader, 4, None)
+    model.validation(loader, 4, Writer())
     sample = loader.dataset[0]
     assert sample['lq'].shape == (5, 4, 4)
     model.feed_data(torch.utils.data.default_collate([sample]))
@@ -190,3 +190,22 @@ def test_a_scale_of_its_own(tiny_stores, tmp_path):
     band_rmse = (result - truth).square().mean((0, 1)).sqrt()
     ergas = 100 / 8 * (band_rmse / truth.mean((0, 1))).square().mean().sqrt()  # with the scale of the data set
     assert float(rows(tmp_path)[0]['ergas']) == pytest.approx(ergas.item(), rel=1e-5)
+
+
+def test_the_protocol_names_crops_bands_and_images(tiny_stores, tmp_path):
+    model, loader = prepare(tiny_stores, tmp_path, crop_size=16, max_images=2, bands=2)
+    model.validation(loader, 4, Writer())
+    protocol = (tmp_path / 'metrics_tiny.csv').read_text().splitlines()[0]
+    assert protocol.endswith('; central 16x16 crops; bands [0, 4]; first 2 images')
+    assert protocol.startswith('# tiny: 3 scenes, 5 bands, x4; lq: authors_fixed x4')
+
+
+def test_other_metrics_after_a_resume_start_a_new_table(tiny_stores, tmp_path):
+    model, loader = prepare(tiny_stores, tmp_path)
+    model.validation(loader, 4, Writer())
+    model.opt['val']['metrics'] = {'rmse': {'type': 'calculate_rmse'}}
+    model.validation(loader, 8, Writer())
+    assert list(rows(tmp_path)[0]) == ['iter', 'image', 'seconds', 'rmse']
+    (old,) = tmp_path.glob('metrics_tiny_archived_*.csv')
+    assert 'psnr,sam,ergas' in old.read_text()
+    assert model.best_metric_results['tiny']['rmse']['better'] == 'lower'
