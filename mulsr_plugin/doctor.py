@@ -152,6 +152,7 @@ def check_option_file(report: Report, path: str) -> None:
     except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
         report.problem(f'{path} is no option file: {" ".join(str(error).split())}', 'Compare it with one in options/.')
         return
+    _check_model(report, options)
     for name, block in datasets.items():
         if not isinstance(block, dict) or block.get('type') not in autoload.NAMES['dataset']:
             report.note(f'{name}: not a data set of this plugin, not checked')
@@ -176,7 +177,7 @@ def main() -> int:
         report.section('Optional libraries')
         check_optional(report)
         if args.opt is not None:
-            report.section(f'Data of {args.opt}')
+            report.section(f'Options and data of {args.opt}')
             if complete:
                 check_option_file(report, args.opt)
             else:
@@ -238,6 +239,28 @@ def _advice(cause: BaseException | None, name: str = 'mulsr-plugin') -> str:
     if isinstance(cause, ValueError):
         return 'Do as the sentence above says; no file of this plugin or of BasicSR needs to be edited.'
     return f'Run `{sys.executable} -m pip install --force-reinstall --no-deps {name}`.'
+
+
+def _check_model(report: Report, options: dict[str, Any]) -> None:
+    """Check the blocks for one of our models as it will itself."""
+    import torch
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    from mulsr_plugin.models.schema import check_model_options
+
+    if options.get('model_type') not in autoload.NAMES['model']:
+        report.note(f'model_type {options.get("model_type")}: not a model of this plugin, its options are not checked')
+        return
+    gpus = options.get('num_gpu')
+    if isinstance(gpus, int) and gpus > 0 and not torch.cuda.is_available():
+        report.problem(f'num_gpu is {gpus}, but PyTorch sees no GPU', 'set num_gpu: 0 or auto.')
+    try:
+        rules = MODEL_REGISTRY.get(options['model_type']).train_rules
+        check_model_options({**options, 'is_train': 'train' in options}, rules)
+    except (ValueError, KeyError, TypeError) as error:
+        report.problem(f'{options["model_type"]}: {error}', 'correct the option file.')
+    else:
+        report.good(f'options of {options["model_type"]}')
 
 
 def _check_data_set(report: Report, name: str, block: dict[str, Any], network: dict[str, Any]) -> None:

@@ -56,6 +56,11 @@ class Trainer:
         if state is None:
             self._make_folders()
         else:
+            if not osp.isdir(self.opt['path']['experiments_root']):
+                raise ValueError(
+                    f'The run to resume is called otherwise than {self.opt["name"]!r}, which has no folder '
+                    f'{self.opt["path"]["experiments_root"]}; set its name in the option file.'
+                )
             # a seed that was drawn, not given, belongs to the run
             self.opt['manual_seed'] = state.get('manual_seed', self.opt['manual_seed'])
             check_resume(self.opt, state['iter'])

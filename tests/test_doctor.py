@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from mulsr_plugin import autoload, doctor, register
 from mulsr_plugin.data.cube_store import CubeStoreWriter
 
+from .models.tiny import make_options
 from .processes import run_python
 
 
@@ -37,8 +39,12 @@ def options(tmp_path: Path) -> dict[str, Any]:
         'dataroot_gt': str(tmp_path / 'train.lmdb'),
         'io_backend': {'type': 'lmdb'},
         'gt_size': 32,
+        'batch_size_per_gpu': 2,
+        'num_worker_per_gpu': 0,
     }
-    return {'scale': 8, 'datasets': {'train': train}, 'network_g': {'type': 'MulSR', 'upscale': 8}}
+    options = make_options(tmp_path)
+    options.update(scale=8, datasets={'train': train}, network_g={'type': 'MulSR', 'upscale': 8})
+    return options
 
 
 def findings(report: doctor.Report, options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -166,6 +172,27 @@ def test_damaged_store(
     data = tmp_path / 'train.lmdb' / 'data.mdb'
     data.write_bytes(data.read_bytes()[:100])
     assert 'PROBLEM  train: ' in findings(report, options, tmp_path, capsys)
+    assert report.num_problems == 1
+
+
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        ({'num_gpu': 1}, 'num_gpu is 1, but PyTorch sees no GPU'),
+        ({'logger': {}}, "MulSRModel: logger has no 'print_freq'"),
+    ],
+)
+def test_mistakes_outside_the_data_sets(
+    change: dict[str, Any],
+    expected: str,
+    report: doctor.Report,
+    options: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert expected in findings(report, {**options, **change}, tmp_path, capsys)
     assert report.num_problems == 1
 
 

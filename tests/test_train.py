@@ -84,6 +84,12 @@ def test_resume_state_of_the_option_file(folder, uninterrupted):
     assert_same_weights(weights(folder, 'named'), uninterrupted)
 
 
+def test_resume_under_another_name_is_refused(folder, uninterrupted):
+    state = str(folder / 'experiments' / 'whole' / 'training_states' / '3.state')
+    name = write_options(folder, 'renamed', lambda opt: opt['path'].update(resume_state=state))
+    assert "The run to resume is called otherwise than 'renamed'" in run(folder, '-opt', name, expect=1)
+
+
 def test_auto_resume_passes_over_a_damaged_newest_state(folder, uninterrupted):
     full = write_options(folder, 'damaged')
     run(folder, '-opt', full, '--force_yml', 'train:total_iter=7')
@@ -165,3 +171,36 @@ def test_mistakes_are_one_sentence(folder, change, message):
 def test_missing_option_file(folder):
     log = run(folder, '-opt', 'nowhere.yml', expect=1)
     assert 'error: There is no option file nowhere.yml' in log
+
+
+def test_one_network_for_several_scales_validated_at_each(folder):
+    def mixed(opt):
+        opt['network_g']['upscale'] = [2, 4]
+        opt['train']['scales'] = [2, 4]
+        opt['datasets']['train']['degrade'] = False
+        for scale in (2, 4):
+            opt['datasets'][f'val_{scale}'] = {**opt['datasets']['val'], 'name': f'tiny_x{scale}', 'upscale': scale}
+        del opt['datasets']['val']
+
+    run(folder, '-opt', write_options(folder, 'mixed', mixed))
+    for scale in (2, 4):
+        table = (folder / 'experiments' / 'mixed' / f'metrics_tiny_x{scale}.csv').read_text()
+        assert table.startswith(f'# tiny_x{scale}: 3 scenes, 5 bands, x{scale};')
+
+
+def test_the_small_scale_image_band_by_band(folder):
+    def head(opt):
+        opt['network_g']['small_scale_head'] = True
+        opt['train']['small_scale_opt'] = opt['train']['pixel_opt']
+
+    log = run(folder, '-opt', write_options(folder, 'head', head))
+    assert 'l_small: ' in log
+    assert '# psnr_x2: ' in log
+
+
+def test_broken_option_files(folder):
+    (folder / 'broken.yml').write_text('name: [1\nmodel_type: x')
+    log = run(folder, '-opt', 'broken.yml', expect=1)
+    assert 'error: broken.yml is no YAML file' in log
+    log = run(folder, '-opt', write_options(folder, 'no_path', lambda opt: opt.update(path=None)), expect=1)
+    assert "no_path.yml has no 'path'" in log

@@ -1,0 +1,64 @@
+"""BasicSR's own train.py and test.py, unmodified, through the link: what the README tells users to run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.models.tiny import make_options, make_stores
+
+LINK_SCRIPT = Path(__file__).parents[1] / 'scripts' / 'link_basicsr.py'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('stock')
+    make_stores(folder)
+    subprocess.run([sys.executable, str(LINK_SCRIPT), '--root', str(folder)], check=True)
+    return folder
+
+
+def run(folder, script, opt, *arguments):
+    (folder / 'options.yml').write_text(yaml.safe_dump(opt))
+    command = [sys.executable, f'basicsr/{script}', '-opt', 'options.yml', *arguments]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def test_train_validate_and_test(folder):
+    opt = make_options(folder)
+    opt['logger']['use_tb_logger'] = True
+    opt['datasets']['train'].update(num_worker_per_gpu=1, prefetch_mode='cpu', num_prefetch_queue=2)
+    log = run(folder, 'train.py', opt)
+    assert 'Model [MulSRModel] is created.' in log
+    experiment = folder / 'experiments' / 'tiny'
+    assert (experiment / 'models' / 'net_g_latest.pth').is_file()
+    assert (experiment / 'training_states' / '4.state').is_file()
+    assert (experiment / 'metrics_tiny.csv').is_file()
+    assert list((folder / 'tb_logger' / 'tiny').iterdir())
+
+    opt['datasets'] = {'test': opt['datasets']['val']}
+    opt['path'] = {'pretrain_network_g': str(experiment / 'models' / 'net_g_4.pth')}
+    opt['val'] = {'save_img': True, 'metrics': opt['val']['metrics']}
+    del opt['train'], opt['logger']
+    log = run(folder, 'test.py', opt)
+    results = folder / 'results' / 'tiny'
+    assert len(list((results / 'visualization' / 'tiny').glob('scene1?_tiny.png'))) == 3
+    # the same weights and images give the values of the last validation
+    tested, validated = ((place / 'metrics_tiny.csv').read_text().splitlines() for place in (results, experiment))
+    for row, other in zip(tested[2:], validated[-3:]):
+        assert row.split(',')[3:] == other.split(',')[3:]
+
+
+def test_debug_run_without_validation(folder):
+    opt = make_options(folder)
+    del opt['val'], opt['datasets']['val']
+    run(folder, 'train.py', opt, '--debug')
+    assert (folder / 'experiments' / 'debug_tiny' / 'models' / 'net_g_latest.pth').is_file()
