@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import basicsr  # noqa: F401  (loads the registries)
 import pytest
 import yaml
 from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.paired_hsi_rgb_dataset import _check_options
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.mulsr_model import MulSRModel
-from mulsr_plugin.models.schema import check_model_options
+from mulsr_plugin.models.schema import check_model_options, check_network
+from mulsr_plugin.utils.benchmark_options import METRICS, load_benchmark_options
 
 OPTIONS = Path(__file__).parents[1] / 'options'
-FILES = sorted(OPTIONS.rglob('*.yml'))
+BENCHMARKS = [OPTIONS / 'benchmark_cave_x8.yml', OPTIONS / 'benchmark_ablation_cave_x8.yml']
+FILES = sorted(set(OPTIONS.rglob('*.yml')) - set(BENCHMARKS))
 MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel}
 PARAMETERS = {
     'train_mulsr_cave_x8': 2_509_328,
@@ -28,6 +32,10 @@ PARAMETERS = {
     'train_mulsr_cave_x8_no_dsca': 2_451_854,
     'train_mulsr_cave_x8_no_lfcc': 2_381_456,
     'train_mulsr_cave_x8_single_scale': 1_186_696,
+    'train_pzresnet_cave_x8': 517_852,
+    'train_mogdcn_cave_x8': 7_070_824,
+    'train_ual_cave_x8': 7_097_695,
+    'train_coarsenet_cave_x8': 1_163_602,
 }
 
 
@@ -48,7 +56,8 @@ def test_option_file_is_legal(path):
         _check_options({**dataset, 'phase': phase.split('_')[0], 'scale': opt['scale']})
         build_degradation(dataset['degradation'], dataset.get('upscale', opt['scale']))
     net = build_network(opt['network_g'])
-    assert opt['network_g'].get('upscale', opt['scale']) == opt['scale']
+    scales = opt['network_g'].get('upscale', opt['scale'])
+    assert opt['scale'] in (scales if isinstance(scales, list) else [scales])
     if path.stem in PARAMETERS:
         assert sum(parameter.numel() for parameter in net.parameters()) == PARAMETERS[path.stem]
 
@@ -73,3 +82,53 @@ def test_ablations_differ_in_the_network_only(path):
     for opt in (base, ablation):
         del opt['name'], opt['network_g']
     assert base == ablation
+
+
+def test_recipes_of_the_compared_networks():
+    recipes = {
+        # lr, batch, crop, epochs of how many iterations, as their authors trained
+        'pzresnet': (1e-3, 6, 128, 1000 * (16 * 26 // 6)),
+        'mogdcn': (1e-4, 4, 96, 100_500 * 5),
+        'ual': (1e-4, 6, 128, 150 * (98 * 26 // 6)),
+        'coarsenet': (1e-4, 16, 96, 200 * (64 * 26 // 16)),
+    }
+    for name, (lr, batch, side, iterations) in recipes.items():
+        opt = load(OPTIONS / f'train_{name}_cave_x8.yml')
+        data, train = opt['datasets']['train'], opt['train']
+        assert (train['optim_g']['lr'], data['batch_size_per_gpu'], data['gt_size']) == (lr, batch, side), name
+        assert (train['total_iter'], train['pixel_opt']['type']) == (iterations, 'L1Loss'), name
+
+
+def test_networks_without_a_recipe_of_their_own_share_one():
+    common = load(OPTIONS / 'benchmark_train_cave_x8.yml')
+    del common['train']['bands_per_chunk'], common['val']['bands_per_chunk']
+    for name in ('edsr', 'rcan', 'swinir', 'rrdbnet'):
+        for suffix in ('', '_guided'):
+            opt = load(OPTIONS / f'train_{name}{suffix}_cave_x8.yml')
+            assert {key: opt[key] for key in ('datasets', 'train', 'val')} == {
+                key: common[key] for key in ('datasets', 'train', 'val')
+            }
+
+
+@pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmark_names_what_the_training_files_write(path):
+    """Every network is that of the file which trains it, so that its checkpoint fits."""
+    opt = load_benchmark_options(path)
+    assert opt['name'] == path.stem
+    assert opt['metrics'] == METRICS
+    for dataset in opt['datasets']:
+        build_degradation(dataset['degradation'], opt['scale'])
+    trained = {load(file)['name']: load(file)['network_g'] for file in FILES if 'train' in load(file)}
+    for entry in opt['entries']:
+        check_network(entry['network_g'])
+        if entry['checkpoint'] == 'untrained':
+            continue
+        folder, experiment, *rest = entry['checkpoint'].split('/')
+        assert (folder, rest) == ('experiments', ['models', 'net_g_latest.pth'])
+        network = trained.get(experiment) or {'type': entry['network_g']['type'], 'upscale': 8}
+        assert with_defaults(network) == with_defaults(entry['network_g'])
+
+
+def with_defaults(network):
+    parameters = inspect.signature(ARCH_REGISTRY.get(network['type'])).parameters.values()
+    return {**{p.name: p.default for p in parameters if p.default is not p.empty}, **network}
