@@ -612,18 +612,20 @@ def _with_parameters(label: str, parameters: int) -> str:
 
 def _draw_cost(axes: Any, entry: EntryCost, name: str, style: EntryStyle, most: int) -> None:
     if entry.cost == 0:
-        axes.axhline(entry.psnr, color=style.colour, linestyle='--', linewidth=1.0, label=_wrapped(name))
+        axes.axhline(entry.psnr, color=style.colour, linestyle='--', linewidth=1.0, label=_wrapped(name), zorder=1.5)
         return
     smallest, largest = _MARKER_AREAS
+    size = max(smallest, largest * entry.parameters / max(most, 1))
     axes.scatter(
         entry.cost,
         entry.psnr,
-        s=max(smallest, largest * entry.parameters / max(most, 1)),
+        s=size,
         color=style.colour,
         marker=style.marker,
         edgecolors='black',
         linewidths=0.5,
         label=_wrapped(name),
+        zorder=3 - size / largest,  # small markers are not hidden by large ones
     )
 
 

@@ -252,6 +252,7 @@ def test_cost_figure_has_a_marker_for_each_and_a_line_for_what_is_free():
     mulsr, ual = markers.values()
     np.testing.assert_array_equal(mulsr.get_offsets(), [[500, 45]])
     assert ual.get_sizes()[0] == pytest.approx(3 * mulsr.get_sizes()[0])
+    assert mulsr.get_zorder() > ual.get_zorder()  # the smaller one in front
     assert list(lines_of(axes)['Bicubic'].get_ydata()) == [33, 33]
     assert (axes.get_xscale(), axes.get_xlabel()) == ('log', 'GFLOPs per scene')
     assert_nothing_clipped(figure)
