@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the figures of a benchmark, or one picture of several tests.
+r"""Draw the figures of a benchmark, or one picture of several tests.
 
 Figures of a benchmark (needs Matplotlib), as PNG and PDF in results/NAME/figures/: results with an enlarged area and
 error maps, spectra, PSNR per band, PSNR against cost. Its cubes must be saved (`save_cubes: true`).
