@@ -175,7 +175,8 @@ class Benchmark:
         except Exception as error:
             text = ' '.join(str(error).split()) or 'no message'
             expected = isinstance(error, (ValueError, FileNotFoundError))
-            self.failures.append(f'{where}: {text if expected else f"{type(error).__name__}: {text}"}')
+            sentence = text if expected else f'{type(error).__name__}: {text} (details in errors.log)'
+            self.failures.append(f'{where}: {sentence}')
             if not expected:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with open(self.folder / 'errors.log', 'a', encoding='utf-8') as file:

@@ -166,8 +166,9 @@ def _remarks(
                 + ('' if p is None else f' (p = {p:.3g})')
             )
         remarks.append(f'{entry} against {first}: {", ".join(parts)}.')
-    weights = ', '.join(f'{entry}: {content["checkpoints"][entry]}' for entry in complete)
-    return [*remarks, f'Weights: {weights}.']
+    trained = [entry for entry in complete if values[entry][0]['parameters']]
+    weights = ', '.join(f'{entry}: {content["checkpoints"][entry]}' for entry in trained)
+    return [*remarks, f'Weights: {weights}.'] if trained else remarks
 
 
 def _higher_is_better(options: Mapping[str, Any]) -> bool:
@@ -206,7 +207,9 @@ def _markdown(table: Table) -> str:
     lines = [f'## {table.title}', '', table.protocol, '']
     if table.rows:
         lines += [f'| {" | ".join(table.head)} |', f'|{"---|" * len(table.head)}']
-        lines += [f'| {name} | {" | ".join(_markdown_cell(cell) for cell in cells)} |' for name, cells in table.rows]
+        for name, cells in table.rows:
+            escaped = name.replace('|', '&#124;')
+            lines.append(f'| {escaped} | {" | ".join(_markdown_cell(cell) for cell in cells)} |')
     return '\n'.join([*lines, '', *(f'- {remark}' for remark in table.remarks)]).rstrip()
 
 
@@ -217,7 +220,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _latex(table: Table) -> str:
     """A table environment that needs no package; the protocol is its caption, above it."""
-    caption = f'{table.title}. {table.protocol}.'.replace('..', '.')
+    caption = f'{table.title}. {table.protocol.rstrip(".")}.'
     lines = [
         r'\begin{table}',
         rf'\caption{{{escape_latex(caption)}}}',

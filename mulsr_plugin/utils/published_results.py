@@ -10,7 +10,8 @@ from __future__ import annotations
 COLUMNS = ('psnr', 'ssim', 'sam', 'rmse')
 CAUTION = (
     'Published by Li, Yuan, Wang, IEEE TGRS 2023, tables V and VI, for the full training of the authors on their own '
-    'split and noise. Their protocol differs from that of the measured table, so the two must not be ranked together.'
+    'split and noise. Their protocol differs from that of the measured table, so the two must not be ranked together; '
+    'MulSR has four modules there.'
 )
 PUBLISHED: dict[tuple[str, int], dict[str, tuple[float, ...]]] = {
     ('CAVE', 8): {

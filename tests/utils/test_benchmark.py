@@ -310,14 +310,18 @@ def test_missing_and_broken_option_files_are_named(tmp_path):
 def test_network_of_another_package_joins_by_name_on_the_command_line(stores, tmp_path):
     """The whole program: a toy package beside the option file, one entry that fails, and the exit code."""
     (tmp_path / 'toy_package.py').write_text(TOY_PACKAGE.format(prefix=''))
-    opt = options(stores, untrained('toy', {'type': 'Toy'}), 'bicubic', imports=['toy_package'])
-    command = [sys.executable, Path(__file__).parents[2] / 'scripts/benchmark.py', '-opt', 'opt.yml', '--published']
+    opt = options(stores, untrained('toy', {'type': 'Toy'}), 'bicubic', imports=['toy_package'], save_cubes=True)
+    script = Path(__file__).parents[2] / 'scripts/benchmark.py'
+    command = [sys.executable, script, '-opt', 'opt.yml', '--published', '--figures']
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(opt))
     environment = {'PYTHONPATH': str(Path(__file__).parents[2]), 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert '| toy | ' in done.stdout
     assert '## Published, x4' in done.stdout
+    figures = {path.name for path in (tmp_path / 'results/tiny/figures').rglob('*.png')}
+    assert {'psnr_per_band.png', 'scene10_results.png', 'scene10_spectra.png'} <= figures
+    assert list((tmp_path / 'results/tiny/tb_logger').iterdir())
     opt['entries'].append(untrained('broken', {'type': 'Toy', 'fault': 'nan'}))
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump(opt))
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)

@@ -88,6 +88,14 @@ def test_files(tmp_path):
         assert '33.85' not in block
 
 
+def test_names_and_paths_stay_as_they_are(tmp_path):
+    data = content(**{'a|b': THREE['a']})
+    data['datasets']['CAVE_1']['protocol'] = 'from ../data/test.lmdb.'
+    write_tables(tmp_path, data, published=False)
+    assert '| a&#124;b | ' in (tmp_path / 'table.md').read_text()
+    assert 'from ../data/test.lmdb.}' in (tmp_path / 'table.tex').read_text()
+
+
 def test_published_figures_exist_at_two_scales():
     assert published_at(16)['CAVE']['UAL'] == {'psnr': 42.50, 'ssim': 0.9887, 'sam': 6.18, 'rmse': 0.0083}
     assert {scale: len(published_at(scale)) for scale in (4, 8, 16)} == {4: 0, 8: 2, 16: 2}
