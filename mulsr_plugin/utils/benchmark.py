@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -249,11 +251,12 @@ class Benchmark:
         part = f'central {self.opt["crop_size"]}x{self.opt["crop_size"]} pixels' if self.opt['crop_size'] else 'whole'
         metrics = '; '.join(_convention(metric) for metric in self.opt['metrics'].values())
         machine = self.settings['environment']
+        memory = 'allocated on the GPU' if self.use_cuda else 'by which the process grows'
         return (
             f'{data}; {self._count(dataset)} of them tested, {part}, from {source}; '
             f'results clamped to [0, 1]; {metrics}; '
             f'FLOPs counted on {FLOP_CROP}x{FLOP_CROP} low-resolution pixels and scaled by area, one multiply-add is '
-            f'two; {machine["device"]}, PyTorch {machine["torch"]}, mulsr_plugin {machine["mulsr_plugin"]}'
+            f'two; peak memory: {memory}; {machine["device"]}, PyTorch {machine["torch"]}, mulsr_plugin {machine["mulsr_plugin"]}'
         )
 
     def _write(self) -> None:
@@ -399,6 +402,12 @@ def _convention(metric: Mapping[str, Any]) -> str:
 
 def _reset_peak_of_process() -> float | None:
     """Make Linux forget the process' peak memory; return its present memory in MiB."""
+    if sys.platform != 'linux':
+        return None
+    # memory that earlier calls have freed but the C library keeps would hide what the next call needs
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
     try:
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:

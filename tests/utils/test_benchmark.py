@@ -52,6 +52,8 @@ class {prefix}Toy(nn.Module):
             return image, image
         if self.fault == 'nan':
             return image * float('nan')
+        if self.fault == 'memory':
+            torch.ones(25 * 2**20)
         if self.fault == 'error':
             raise RuntimeError('the toy is\\nbroken')
         return image
@@ -136,6 +138,13 @@ def test_operations_of_a_convolution(stores, tmp_path, toy):
     """A 1x1 convolution of one band: a multiply-add, so two operations, for each pixel and band."""
     _, content = run(tmp_path, options(stores, untrained('T', {'type': 'FaultyToy'}), imports=[toy]))
     assert {row['gflops'] for row in content['rows']} == {2 * 32 * 32 * 5 / 1e9}
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='other systems do not tell the peak of a process')
+def test_peak_memory_is_that_of_every_single_call(stores, tmp_path, toy):
+    """A tensor of 100 MiB, made anew for each image, is seen each time."""
+    _, content = run(tmp_path, options(stores, untrained('T', {'type': 'FaultyToy', 'fault': 'memory'}), imports=[toy]))
+    assert [row['memory_mib'] for row in content['rows']] == pytest.approx([100] * 3, abs=10)
 
 
 def test_chunks_of_bands_do_not_change_results(stores, tmp_path):
