@@ -256,7 +256,8 @@ class Benchmark:
             f'{data}; {self._count(dataset)} of them tested, {part}, from {source}; '
             f'results clamped to [0, 1]; {metrics}; '
             f'FLOPs counted on {FLOP_CROP}x{FLOP_CROP} low-resolution pixels and scaled by area, one multiply-add is '
-            f'two; peak memory: {memory}; {machine["device"]}, PyTorch {machine["torch"]}, mulsr_plugin {machine["mulsr_plugin"]}'
+            f'two; peak memory: {memory}; '
+            f'{machine["device"]}, PyTorch {machine["torch"]}, mulsr_plugin {machine["mulsr_plugin"]}'
         )
 
     def _write(self) -> None:
