@@ -52,7 +52,9 @@ NAMES = {
         'MoGDCN': 'mulsr_plugin.archs.mogdcn_arch',
         'MulSR': 'mulsr_plugin.archs.mulsr_arch',
         'PZResNet': 'mulsr_plugin.archs.pzresnet_arch',
+        'StackedGuide': 'mulsr_plugin.archs.adapters_arch',
         'UAL': 'mulsr_plugin.archs.ual_arch',
+        'Unguided': 'mulsr_plugin.archs.adapters_arch',
     },
     'dataset': {'PairedHSIRGBDataset': 'mulsr_plugin.data.paired_hsi_rgb_dataset'},
     'metric': {
