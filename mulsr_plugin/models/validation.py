@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import os
 import time
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import cv2
@@ -15,6 +15,7 @@ import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, get_time_str
 from basicsr.utils.dist_util import get_dist_info
+from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.io import savemat
 from torch import Tensor
 from torch.nn import functional as F
@@ -71,7 +72,7 @@ def _validate_image(
 ) -> tuple[str, dict[str, float], np.ndarray | None]:
     """Super-resolve one image; return its name, its metrics and a picture of the result for TensorBoard, if in use."""
     options, scale = model.opt['val'], _scale(model, dataset)
-    sample = default_collate([_central_crop(dataset[index], options.get('crop_size'), scale)])
+    sample = default_collate([central_crop(dataset[index], options.get('crop_size'), scale)])
     name = os.path.basename(sample['lq_path'][0])
     bands = _chosen_bands(options.get('bands'), sample['lq'].shape[1])
     model.feed_data(sample)
@@ -82,10 +83,11 @@ def _validate_image(
     values = {'seconds': time.perf_counter() - start}
     gt = model.gt[:, bands] if hasattr(model, 'gt') else None
     reference = None if gt is None else _to_cube(gt)
+    metrics = options.get('metrics') or {}
     if gt is not None:
-        values.update(_metrics(options.get('metrics') or {}, outputs['result'], reference, scale))
+        values.update(compute_metrics(metrics, outputs['result'], reference, scale))
     if gt is not None and 'small' in outputs:
-        small = _metrics(options.get('metrics') or {}, outputs['small'], _to_cube(F.avg_pool2d(gt, 2)), scale // 2)
+        small = compute_metrics(metrics, outputs['small'], _to_cube(F.avg_pool2d(gt, 2)), scale // 2)
         values.update({f'{key}_x{scale // 2}': value for key, value in small.items()})
     wavelengths = _wavelengths(dataset, bands)
     _save(model, dataset, name, current_iter, outputs['result'], wavelengths, save_img)
@@ -109,18 +111,27 @@ def _to_cube(batch: Tensor) -> Tensor:
     return batch[0].permute(1, 2, 0)
 
 
-def _central_crop(sample: Mapping[str, Any], side: int | None, scale: int) -> dict[str, Any]:
-    """Cut the same central square out of every image of a sample; ``side`` counts high-resolution pixels."""
+def central_crop(sample: Mapping[str, Any], side: int | None, scale: int) -> dict[str, Any]:
+    """Cut the same central square out of every image of a sample.
+
+    Args:
+        sample: ``lq`` (L, h, w) and, where present, ``gt`` and ``rgb`` of ``scale`` times its size.
+        side: Side of the square in high-resolution pixels; None leaves the sample as it is.
+        scale: Scale factor.
+
+    Raises:
+        ValueError: ``side`` is no multiple of the scale, or larger than the image.
+    """
     sample = dict(sample)
     if side is None:
         return sample
     if side % scale:
-        raise ValueError(f'val: crop_size {side} is no multiple of the scale {scale}; choose one that is.')
+        raise ValueError(f'crop_size {side} is no multiple of the scale {scale}; choose one that is.')
     height, width = sample['lq'].shape[-2:]
     lq_side = side // scale
     if lq_side > min(height, width):
         raise ValueError(
-            f'val: crop_size {side} is larger than {sample["lq_path"]} ({height * scale}x{width * scale}); '
+            f'crop_size {side} is larger than {sample["lq_path"]} ({height * scale}x{width * scale}); '
             'choose a smaller one or leave it out.'
         )
     top, left = (height - lq_side) // 2, (width - lq_side) // 2
@@ -142,12 +153,20 @@ def _chosen_bands(choice: int | Sequence[int] | None, num_bands: int) -> list[in
     return list(choice)
 
 
-def _metrics(metrics: Mapping[str, Any], result: Tensor, reference: Tensor | None, scale: int) -> dict[str, float]:
+def compute_metrics(
+    metrics: Mapping[str, Any], result: Tensor, reference: Tensor | None, scale: int
+) -> dict[str, float]:
+    """Compute the metrics of a ``val: metrics`` block on two cubes (H, W, L).
+
+    ``scale`` reaches every metric that takes it, unless its options name one.
+    """
     data = {'img': result, 'img2': reference}
-    return {
-        name: float(calculate_metric(data, {'scale': scale, **deepcopy(dict(options))}))
-        for name, options in metrics.items()
-    }
+    return {name: float(calculate_metric(data, _with_scale(options, scale))) for name, options in metrics.items()}
+
+
+def _with_scale(options: Mapping[str, Any], scale: int) -> dict[str, Any]:
+    function = METRIC_REGISTRY.get(options['type'])
+    return {**({'scale': scale} if 'scale' in inspect.signature(function).parameters else {}), **options}
 
 
 def _wavelengths(dataset: Any, bands: Sequence[int]) -> list[float] | None:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from mulsr_plugin import __version__
 from mulsr_plugin.models.hsi_sr_model import HSISRModel, split_bands
-from mulsr_plugin.models.validation import _central_crop, _metrics
+from mulsr_plugin.models.validation import central_crop, compute_metrics
 from mulsr_plugin.utils.benchmark_options import UNTRAINED
 from mulsr_plugin.utils.benchmark_tables import write_tables
 
@@ -117,7 +117,7 @@ class Benchmark:
                 'dataset': name,
                 'entry': entry['name'],
                 'image': image,
-                **_metrics(self.opt['metrics'], result, reference, self.opt['scale']),
+                **compute_metrics(self.opt['metrics'], result, reference, self.opt['scale']),
                 'parameters': sum(p.numel() for p in model.net_g.parameters()),
                 'gflops': flops_per_pixel * reference[..., 0].numel() / 1e9,
                 **cost,
@@ -131,7 +131,7 @@ class Benchmark:
         sample = dataset[index]
         if 'gt' not in sample:
             raise ValueError(f'{name} has no ground truth, so nothing can be measured; give it dataroot_gt.')
-        return _central_crop(sample, self.opt['crop_size'], self.opt['scale'])
+        return central_crop(sample, self.opt['crop_size'], self.opt['scale'])
 
     def _save_cube(self, dataset: str, entry: str, image: str, cube: Tensor) -> None:
         if not self.opt['save_cubes']:
@@ -364,7 +364,7 @@ def count_flops(model: HSISRModel, sample: Mapping[str, Any], scale: int, bands_
         Floating-point operations per high-resolution pixel, all bands; a multiply-add counts as two.
     """
     side = min(FLOP_CROP, *sample['lq'].shape[-2:])
-    model.feed_data(default_collate([_central_crop(sample, side * scale, scale)]))
+    model.feed_data(default_collate([central_crop(sample, side * scale, scale)]))
     counter = FlopCounterMode(display=False)
     with counter:
         super_resolve(model, bands_per_chunk)

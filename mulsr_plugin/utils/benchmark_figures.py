@@ -12,7 +12,7 @@ import numpy as np
 from basicsr.data import build_dataset
 from basicsr.utils import get_root_logger
 
-from mulsr_plugin.models.validation import _central_crop
+from mulsr_plugin.models.validation import central_crop
 from mulsr_plugin.utils.paper_figures import (
     Area,
     EntryCost,
@@ -170,7 +170,7 @@ class _Figures:
                 f'{self.name} has no image {image} any more; bring it back or run the benchmark anew.'
             )
         sample = dataset[list(dataset.keys).index(image)]
-        sample = _central_crop(sample, self.content.get('crop_size'), self.content['scale'])
+        sample = central_crop(sample, self.content.get('crop_size'), self.content['scale'])
         return sample['gt'].permute(1, 2, 0).numpy(), sample['lq'].permute(1, 2, 0).numpy()
 
     def _cube_path(self, entry: str, image: str) -> Path:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
+from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.io import loadmat
 from torch.utils.data import DataLoader
 
@@ -119,6 +120,17 @@ def test_impossible_requests(tiny_stores, tmp_path, val, message):
     model, loader = prepare(tiny_stores, tmp_path, **val)
     with pytest.raises(ValueError, match=message):
         model.validation(loader, 4, Writer())
+
+
+def test_a_metric_of_another_package(tiny_stores, tmp_path):
+    def calculate_bias(img, img2):
+        return float((img - img2).mean())
+
+    if 'calculate_bias' not in METRIC_REGISTRY:
+        METRIC_REGISTRY.register(calculate_bias)
+    model, loader = prepare(tiny_stores, tmp_path, metrics={'bias': {'type': 'calculate_bias'}})
+    model.validation(loader, 4, Writer())
+    assert list(rows(tmp_path)[0]) == ['iter', 'image', 'seconds', 'bias']
 
 
 def test_without_ground_truth(tiny_stores, tmp_path):
