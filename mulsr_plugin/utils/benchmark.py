@@ -312,7 +312,8 @@ def super_resolve(model: HSISRModel, bands_per_chunk: int | None) -> Tensor:
         ValueError: The network returns anything but a finite cube of the size of the ground truth.
     """
     num_bands = model.lq.shape[1]
-    chunks: Sequence[Any] = split_bands(range(num_bands), bands_per_chunk) if model.is_bandwise else [None]
+    whole: list[Any] = [None]
+    chunks = split_bands(range(num_bands), bands_per_chunk) if model.is_bandwise else whole
     network = type(model.net_g).__name__
     outputs = []
     for chunk in chunks:
