@@ -204,3 +204,15 @@ def test_broken_option_files(folder):
     assert 'error: broken.yml is no YAML file' in log
     log = run(folder, '-opt', write_options(folder, 'no_path', lambda opt: opt.update(path=None)), expect=1)
     assert "no_path.yml has no 'path'" in log
+
+
+def test_a_network_with_layers_unused_by_some_bands_in_two_processes(folder):
+    """CoarseNet's first band leaves layers without gradient, which DistributedDataParallel must be told."""
+
+    def coarsenet(opt):
+        opt['network_g'] = {'type': 'CoarseNet', 'upscale': 4, 'num_feat': 8, 'num_units': 1}
+        opt['find_unused_parameters'] = True
+        opt['datasets']['train']['batch_size_per_gpu'] = 1
+
+    run(folder, '-opt', write_options(folder, 'coarsenet', coarsenet), processes=2)
+    assert (folder / 'experiments' / 'coarsenet' / 'models' / 'net_g_latest.pth').is_file()
