@@ -20,15 +20,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import basicsr  # noqa: F401  (loads the registries)
 import cv2
 import numpy as np
 import yaml
-from basicsr.data import build_dataset
 
-from mulsr_plugin.utils.benchmark_figures import write_benchmark_figures
-from mulsr_plugin.utils.figures import results_panel
-from mulsr_plugin.utils.paper_figures import Area, Pixel
+from mulsr_plugin.autoload import install
+
+install()
+
+from basicsr.data import build_dataset  # noqa: E402  (the hook above must be in place before BasicSR is loaded)
+
+from mulsr_plugin.utils.benchmark_figures import write_benchmark_figures  # noqa: E402
+from mulsr_plugin.utils.figures import results_panel  # noqa: E402
+from mulsr_plugin.utils.paper_figures import Area, Pixel  # noqa: E402
 
 
 def main() -> int:
@@ -111,17 +115,23 @@ def plot(dataset: Any, folders: dict[str, str], images: list[str] | None) -> np.
     rows = []
     for name in names:
         sample = dataset[dataset.keys.index(name)]
-        cubes = {label: np.load(find_cube(Path(folder), name)) for label, folder in folders.items()}
+        cubes = {label: np.load(find_cube(Path(folder), dataset, name)) for label, folder in folders.items()}
         lq, gt = (sample[key].permute(1, 2, 0).numpy() for key in ('lq', 'gt'))
         rows.append(results_panel(cubes, gt, lq, dataset.wavelengths))
     return np.concatenate(rows)
 
 
-def find_cube(folder: Path, name: str) -> Path:
-    """Find the cube that a test has saved for a scene."""
-    found = sorted(folder.glob(f'visualization/*/{name}_*.npy'))
+def find_cube(folder: Path, dataset: Any, name: str) -> Path:
+    """Find the cube that a test has saved for a scene of the data set."""
+    # a scene's name may begin another's: a and a_b are both followed by an underscore
+    others = tuple(f'{key}_' for key in dataset.keys if key.startswith(f'{name}_'))
+    found = sorted((folder / 'visualization' / dataset.opt['name']).glob(f'{name}_*.npy'))
+    found = [path for path in found if not path.name.startswith(others)]
     if not found:
-        raise FileNotFoundError(f'{folder} has no cube of {name}; run the test with "save_cube: npy" in its val block.')
+        raise FileNotFoundError(
+            f'{folder} has no cube of {name} in data set {dataset.opt["name"]}; run the test with "save_cube: npy" '
+            'in its val block.'
+        )
     return found[0]
 
 

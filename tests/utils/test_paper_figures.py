@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -410,12 +411,17 @@ def test_mistakes_with_benchmarks_are_told(benchmark, tmp_path):
         write_benchmark_figures(benchmark)
 
 
-@pytest.fixture
-def command(monkeypatch):
-    """Run scripts/plot_results.py as if Matplotlib were missing; return its exit status."""
+def load_script():
     spec = importlib.util.spec_from_file_location('plot_results', ROOT / 'scripts' / 'plot_results.py')
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Run scripts/plot_results.py as if Matplotlib were missing; return its exit status."""
+    script = load_script()
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     monkeypatch.delitem(sys.modules, 'matplotlib.style', raising=False)
 
@@ -448,3 +454,17 @@ def test_picture_of_tests_needs_no_matplotlib(demo_dataset, tmp_path, command, c
     assert cv2.imread(str(tmp_path / 'out.png')).shape[0] > 500
     assert command(*arguments, '--images', 'demo_04') == 1
     assert "no scene 'demo_04'; it has demo_03" in capsys.readouterr().err
+
+
+def test_cube_of_the_right_scene_and_data_set(tmp_path):
+    for name in ('Other/a_test', 'Demo/a_b_test', 'Demo/a_test'):
+        file = tmp_path / 'visualization' / f'{name}.npy'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    dataset = SimpleNamespace(opt={'name': 'Demo'}, keys=['a', 'a_b'])
+    find_cube = load_script().find_cube
+    assert find_cube(tmp_path, dataset, 'a') == tmp_path / 'visualization' / 'Demo' / 'a_test.npy'
+    assert find_cube(tmp_path, dataset, 'a_b') == tmp_path / 'visualization' / 'Demo' / 'a_b_test.npy'
+    (tmp_path / 'visualization' / 'Demo' / 'a_test.npy').unlink()
+    with pytest.raises(FileNotFoundError, match='has no cube of a in data set Demo'):
+        find_cube(tmp_path, dataset, 'a')
