@@ -33,6 +33,14 @@ _pip() {  # with autoload off: after a move of the clone, its old install would 
     TORCH_DEVICE_BACKEND_AUTOLOAD=0 "$VENV_PYTHON" -m pip install --disable-pip-version-check "$@"
 }
 
+_warn_of_full_disk() {
+    local free
+    free="$(df -Pk "$_venv" | awk 'NR == 2 { print int($4 / 1048576) }')"
+    [ "${free:-10}" -ge 10 ] && return
+    echo "Only $free GB are free on the disk of $_venv; PyTorch for NVIDIA GPUs needs 10 GB to install and 6 GB after." >&2
+    echo "If pip ends with 'No space left on device', free some, or give pip another disk: TMPDIR=/other/disk bash $0" >&2
+}
+
 install_plugin() {
     local extras="${1:-}" stamp
     { _find_venv_python && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; } || { _make_venv && _find_venv_python; } || return 1
@@ -41,6 +49,7 @@ install_plugin() {
     stamp="$_venv/.installed-${extras:-base}-$(echo "$_repository" | cat - "$_repository"/{pyproject.toml,setup.py} | cksum | cut -d ' ' -f 1)"
     [ -e "$stamp" ] && return
     echo "Installing into $_venv (the first time downloads PyTorch, which takes minutes)"
+    _warn_of_full_disk
     # The setup.py of BasicSR demands torch for the build: with one at hand, pip need not fetch another for that.
     _pip 'pip>=21.3' && _pip 'setuptools>=70.1' wheel cython numpy 'torch>=2.5' 'torchvision>=0.20' \
         && _pip --no-build-isolation 'basicsr>=1.4.2' && _pip --editable "$_repository${extras:+[$extras]}" || return 1
