@@ -15,50 +15,45 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 
-from mulsr_plugin.data.cave import cave_scenes
-from mulsr_plugin.data.mat import mat_scenes
+from mulsr_plugin.data.cube import SourceScene
 from mulsr_plugin.data.prepare import check_outputs, prepare_dataset, split_scenes, verify_dataset
-from mulsr_plugin.data.scene_splits import read_split, shipped_splits
+from mulsr_plugin.data.scene_splits import SceneSplit, SplitResult, read_split, shipped_splits
+from mulsr_plugin.data.sources import SOURCES, Source
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest='command', required=True, metavar='{cave,mat,verify}')
-
-    cave = commands.add_parser('cave', help='the CAVE data set: complete_ms_data.zip or the unpacked folder')
-    cave.add_argument('--input', required=True, help='complete_ms_data.zip (read without unpacking) or its folder')
-    add_common(cave, 'default: the list cave_80_20')
-    cave.add_argument(
-        '--with-rgb', action='store_true', help='also write the BMP pictures, as train_rgb.lmdb and test_rgb.lmdb'
-    )
-
-    mat = commands.add_parser('mat', help='a folder of MATLAB files (v5 or v7.3), one cube (height, width, bands) each')
-    mat.add_argument('--input', required=True, help='folder with *.mat files')
-    add_common(mat, 'default: all scenes into train.lmdb')
-    mat.add_argument('--key', help='variable that holds the cube; default: the only 3-D numeric one')
-    mat.add_argument(
-        '--scale',
-        type=parse_scale,
-        help='factor that brings values to [0, 1], such as 1/4095; default: 1 for floats, '
-        '1 / largest value of the type for integers',
-    )
-
+    names = ','.join([*SOURCES, 'verify'])
+    commands = parser.add_subparsers(dest='command', required=True, metavar=f'{{{names}}}')
+    for name, source in SOURCES.items():
+        command = commands.add_parser(name, help=source.help)
+        command.add_argument('--input', required=True, help=source.input_help)
+        add_common(command, source)
+        source.add_arguments(command)
     verify = commands.add_parser('verify', help='read prepared stores again and compare them with their checksums')
     verify.add_argument('path', nargs='+', help='prepared folder or single *.lmdb store')
     return parser
 
 
-def add_common(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add what every source has: output, split and checks."""
-    parser.add_argument('--output', required=True, help='folder for train.lmdb and test.lmdb, made where needed')
+def add_common(parser: argparse.ArgumentParser, source: Source) -> None:
+    """Add what every source has: output, checks, and where they apply split and pictures."""
+    parser.add_argument('--output', required=True, help='folder for the stores, made where needed')
+    parser.add_argument('--verify', action='store_true', help='read the finished stores once more against checksums')
+    parser.set_defaults(with_rgb=False, split=None, test_scenes=None, allow_missing=False)
+    if source.has_pictures:
+        parser.add_argument(
+            '--with-rgb', action='store_true', help='also write the pictures, as train_rgb.lmdb and test_rgb.lmdb'
+        )
+    if not source.splits:
+        return
+    default = f'the list {source.default_split}' if source.default_split else 'all scenes into train.lmdb'
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(
         '--split',
         help=f'a list of the package ({", ".join(shipped_splits())}) or your own text file with the sections [train] '
-        f'and [test], one scene name per line; {default}',
+        f'and [test], one scene name per line; default: {default}',
     )
     choice.add_argument(
         '--test-scenes',
@@ -66,40 +61,32 @@ def add_common(parser: argparse.ArgumentParser, default: str) -> None:
         help="test scenes, all others are for training; the word 'all' makes every scene a test scene",
     )
     parser.add_argument('--allow-missing', action='store_true', help='go on without listed scenes that are not there')
-    parser.add_argument('--verify', action='store_true', help='read the finished stores once more against checksums')
-
-
-def parse_scale(text: str) -> float:
-    """Read a positive number or fraction."""
-    try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        value = 0.0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f'{text} is no positive number or fraction such as 0.5 or 1/4095')
-    return value
 
 
 def prepare(args: argparse.Namespace) -> int:
-    """Run the sub-commands cave and mat."""
-    with_rgb = args.command == 'cave' and args.with_rgb
-    check_outputs(args.output, with_rgb)
-    if args.command == 'cave':
-        scenes = cave_scenes(args.input, with_rgb)
-        if args.split is None and args.test_scenes is None:
-            args.split = 'cave_80_20'
-    else:
-        scenes = mat_scenes(args.input, args.key, args.scale)
-    split = None if args.split is None else read_split(args.split)
-    chosen = split_scenes(scenes, split, (args.test_scenes or '').split(','), args.allow_missing)
+    """Run the sub-command of a source."""
+    source = SOURCES[args.command]
+    if source.splits:
+        check_outputs(args.output, args.with_rgb)
+    scenes = source.scenes(args.input, args)
+    chosen = choose(scenes, source, args)
     if chosen.missing:
         print(f'Going on without {len(chosen.missing)} missing scenes: {", ".join(chosen.missing)}')
     if chosen.unlisted:
         print(f'Leaving out {len(chosen.unlisted)} scenes that the list does not name: {", ".join(chosen.unlisted)}')
-    done = prepare_dataset(scenes, args.output, chosen, with_rgb)
+    done = prepare_dataset(scenes, args.output, chosen, args.with_rgb)
     for path, count in done.stores.items():
         print(f'{path}: {count} scenes')
     return verify([args.output]) if args.verify else 0
+
+
+def choose(scenes: Sequence[SourceScene], source: Source, args: argparse.Namespace) -> SplitResult:
+    """Split the scenes as asked, or by the default list of the source."""
+    if not source.splits:
+        return SplitResult(SceneSplit((), ()), (), ())
+    name = args.split or (source.default_split if args.test_scenes is None else None)
+    split = None if name is None else read_split(name)
+    return split_scenes(scenes, split, (args.test_scenes or '').split(','), args.allow_missing)
 
 
 def verify(paths: Sequence[str]) -> int:

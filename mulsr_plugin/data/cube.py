@@ -10,6 +10,8 @@ import numpy as np
 
 # Stored integers reach exactly 1 after scaling; float cubes normalised elsewhere may miss it by rounding.
 RANGE_TOLERANCE = 1e-6
+# Phase of scenes without a ground truth; their stores are lq.lmdb and rgb.lmdb.
+NO_REFERENCE = ''
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,34 @@ class Cube:
     source: str = ''
 
 
+@dataclass(frozen=True)
+class SceneCubes:
+    """The images of one scene, where a source has more than a high-resolution cube.
+
+    Attributes:
+        gt (Cube | None): (H, W, L), what a network should reach; None without a ground truth.
+        lq (Cube | None): (H / scale, W / scale, L), its input; None where the data set makes it.
+        rgb (Cube | None): (H, W, G), the guide with any number of channels; None where the data set makes it.
+    """
+
+    gt: Cube | None = None
+    lq: Cube | None = None
+    rgb: Cube | None = None
+
+
 class SourceScene(NamedTuple):
     """A scene that a source can load: its key and the function that reads it.
 
     Attributes:
         key (str): Name of the scene in a store.
-        load (Callable[[], Cube]): Reads the cube from its files.
+        load (Callable[[], Cube | SceneCubes]): Reads the cube, or all images of the scene, from its files.
+        phase (str | None): ``'train'``, ``'test'`` or ``NO_REFERENCE`` where the source itself decides; None leaves it
+            to the split of the data set. A key may come once in every phase. Default: None.
     """
 
     key: str
-    load: Callable[[], Cube]
+    load: Callable[[], Cube | SceneCubes]
+    phase: str | None = None
 
 
 def check_cube(name: str, values: np.ndarray, scale: float, wavelengths: tuple[float, ...] | None = None) -> None:

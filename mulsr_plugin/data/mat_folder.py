@@ -54,5 +54,7 @@ class MatFolder:
         if key not in self._scenes:
             raise CubeStoreError(f'There is no scene {key!r} in {self.path}; it holds {", ".join(self.keys())}.')
         if key not in self._cubes:
-            self._cubes[key] = self._scenes[key].load()
+            cube = self._scenes[key].load()
+            assert isinstance(cube, Cube)
+            self._cubes[key] = cube
         return self._cubes[key]

@@ -1,7 +1,8 @@
 """Turn a source of spectral scenes into the LMDB stores of a data set.
 
-A prepared folder holds ``train.lmdb`` and ``test.lmdb`` (and ``train_rgb.lmdb``, ``test_rgb.lmdb`` where the source
-has colour pictures and they are wanted). All of them appear together, complete and verified, or none does.
+A prepared folder holds ``train.lmdb`` and ``test.lmdb``, with ``_rgb`` before the suffix the guides of the same scenes
+and with ``_lq`` their low-resolution cubes where the source has them; ``lq.lmdb`` and ``rgb.lmdb`` hold scenes without
+a ground truth. All of them appear together, complete and verified, or none does.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from mulsr_plugin.data.cube import Cube, SourceScene
+from mulsr_plugin.data.cube import Cube, SceneCubes, SourceScene
 from mulsr_plugin.data.cube_store import DATA_FILE, CubeStoreWriter, PathLike, refuse_existing, verify_store
 from mulsr_plugin.data.scene_splits import PHASES, SceneSplit, SplitResult, apply_split, split_by_test_scenes
 
-RGB_SUFFIX = '_rgb'
+# What a store holds, and how its name ends.
+SUFFIX_OF = {'gt': '', 'lq': 'lq', 'rgb': 'rgb'}
 RGB_SCALE = 1 / 255
 
 
@@ -43,15 +44,21 @@ def check_outputs(output: PathLike, with_rgb: bool = False) -> None:
     Raises:
         FileExistsError: Such a store exists.
     """
-    suffixes = ('', RGB_SUFFIX) if with_rgb else ('',)
     for phase in PHASES:
-        for suffix in suffixes:
-            refuse_existing(store_path(output, phase, suffix))
+        for kind in ('gt', 'rgb') if with_rgb else ('gt',):
+            refuse_existing(store_path(output, phase, kind))
 
 
-def store_path(output: PathLike, phase: str, suffix: str = '') -> Path:
-    """Return the path of the store of a phase in a prepared folder."""
-    return Path(output) / f'{phase}{suffix}.lmdb'
+def store_path(output: PathLike, phase: str, kind: str = 'gt') -> Path:
+    """Return the path of a store in a prepared folder.
+
+    Args:
+        output (str | PathLike): The prepared folder.
+        phase (str): 'train', 'test', or ``NO_REFERENCE`` for scenes without a ground truth.
+        kind (str): 'gt' (``train.lmdb``), 'lq' (``train_lq.lmdb``, without a reference ``lq.lmdb``) or 'rgb'.
+            Default: 'gt'.
+    """
+    return Path(output) / f'{"_".join(part for part in (phase, SUFFIX_OF[kind]) if part) or kind}.lmdb'
 
 
 def split_scenes(
@@ -100,31 +107,20 @@ def prepare_dataset(
         ValueError: A scene is damaged, has another number of bands than the others, or lacks the wanted picture.
         OSError: The disk is full or refuses.
     """
-    check_outputs(output, with_rgb)
     phase_of = {key: phase for phase in PHASES for key in getattr(chosen.present, phase)}
-    suffixes = ('', RGB_SUFFIX) if with_rgb else ('',)
-    counts: dict[str, int] = {}
+    phased = [(phase_of.get(scene.key) if scene.phase is None else scene.phase, scene) for scene in scenes]
+    phased = [(phase, scene) for phase, scene in phased if phase is not None]
+    for phase, scene in phased:
+        for kind in SUFFIX_OF if scene.phase is not None else ('gt', 'rgb') if with_rgb else ('gt',):
+            refuse_existing(store_path(output, phase, kind))
     with ExitStack() as stack:
-        writers = {
-            (phase, suffix): stack.enter_context(CubeStoreWriter(store_path(output, phase, suffix)))
-            for phase in dict.fromkeys(phase_of.values())
-            for suffix in suffixes
-        }
-        bands: tuple[str, int] | None = None
-        bar = tqdm([scene for scene in scenes if scene.key in phase_of], 'Prepare', unit='scene', disable=not progress)
-        for scene in bar:
+        stores = _Stores(output, stack)
+        bar = tqdm(phased, 'Prepare', unit='scene', disable=not progress)
+        for phase, scene in bar:
             bar.set_postfix_str(scene.key)
-            cube = scene.load()
-            bands = bands or (scene.key, cube.values.shape[2])
-            _check_bands(scene.key, cube, bands)
-            phase = phase_of[scene.key]
-            writers[phase, ''].add(scene.key, cube.values, cube.scale, cube.wavelengths, cube.source)
-            if with_rgb:
-                writers[phase, RGB_SUFFIX].add(scene.key, _rgb_of(scene.key, cube), RGB_SCALE, None, cube.source)
-            for suffix in suffixes:
-                path = str(store_path(output, phase, suffix))
-                counts[path] = counts.get(path, 0) + 1
-        _publish_together(list(writers.values()))
+            stores.add(phase, scene.key, scene.load(), with_rgb)
+        _publish_together(list(stores.writers.values()))
+    counts = {str(path): stores.counts[path] for path in stores.writers}
     return Preparation(counts, chosen.missing, chosen.unlisted)
 
 
@@ -147,18 +143,47 @@ def verify_dataset(path: PathLike) -> dict[str, list[str]]:
     return {str(store): verify_store(store) for store in stores}
 
 
-def _check_bands(key: str, cube: Cube, first: tuple[str, int]) -> None:
-    if cube.values.shape[2] != first[1]:
-        raise ValueError(
-            f'Scene {key} has {cube.values.shape[2]} bands, but {first[0]} has {first[1]}; the scenes of a data set '
-            'must have the same bands.'
-        )
+class _Stores:
+    """The stores of a data set being written; each is begun when its first cube comes."""
+
+    def __init__(self, output: PathLike, stack: ExitStack) -> None:
+        self.writers: dict[Path, CubeStoreWriter] = {}
+        self.counts: dict[Path, int] = {}
+        self._output = output
+        self._stack = stack
+        self._first: dict[str, tuple[str, int]] = {}
+
+    def add(self, phase: str, key: str, scene: Cube | SceneCubes, with_rgb: bool) -> None:
+        """Write the images of a scene into the stores of its phase."""
+        if isinstance(scene, Cube):
+            scene = SceneCubes(gt=scene, rgb=_picture_of(key, scene) if with_rgb else None)
+        self._check_bands('', key, scene.gt or scene.lq)
+        self._check_bands(' of the guide', key, scene.rgb)
+        for kind in SUFFIX_OF:
+            cube = getattr(scene, kind)
+            if cube is None:
+                continue
+            path = store_path(self._output, phase, kind)
+            if path not in self.writers:
+                self.writers[path] = self._stack.enter_context(CubeStoreWriter(path))
+            self.writers[path].add(key, cube.values, cube.scale, cube.wavelengths, cube.source)
+            self.counts[path] = self.counts.get(path, 0) + 1
+
+    def _check_bands(self, what: str, key: str, cube: Cube | None) -> None:
+        if cube is None:
+            return
+        first, bands = self._first.setdefault(what, (key, cube.values.shape[2]))
+        if cube.values.shape[2] != bands:
+            raise ValueError(
+                f'Scene {key} has {cube.values.shape[2]} bands{what}, but {first} has {bands}; the scenes of a data '
+                'set must have the same bands.'
+            )
 
 
-def _rgb_of(key: str, cube: Cube) -> np.ndarray:
+def _picture_of(key: str, cube: Cube) -> Cube:
     if cube.rgb is None:
         raise ValueError(f'Scene {key} has no colour picture; prepare without the RGB.')
-    return cube.rgb
+    return Cube(cube.rgb, RGB_SCALE, source=cube.source)
 
 
 def _publish_together(writers: Sequence[CubeStoreWriter]) -> None:
