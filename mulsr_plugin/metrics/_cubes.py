@@ -1,10 +1,10 @@
-"""Input check and row-wise traversal shared by the full-reference metrics."""
+"""Input check and row-wise traversal shared by the metrics."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Union
 
 import numpy as np
@@ -12,47 +12,121 @@ import torch
 
 Cube = Union[np.ndarray, torch.Tensor]
 
+# Metrics multiply up to four values in double precision, which reaches 1e308.
+_LARGEST = 1e70
 
-class CubePair(NamedTuple):
-    """A checked result and reference: same shape (H, W, L), same floating dtype, same device.
+
+class CheckedCube(NamedTuple):
+    """A cube whose form has been checked; its values are checked when :func:`read` fetches the result.
+
+    So a metric on a GPU waits for it once, not once for each check.
 
     Attributes:
-        img (Tensor): Result, float32 or float64. May share memory with the caller's array: never write to it.
+        values (Tensor): (H, W, L), float32 or float64. May share memory with the caller's array: never write to it.
+        name (str): Name of the metric's argument, for messages.
+        source (torch.dtype): What it was stored as.
+        limits (Tensor): Smallest and largest value, (2,).
+    """
+
+    values: torch.Tensor
+    name: str
+    source: torch.dtype
+    limits: torch.Tensor
+
+
+class CubePair(NamedTuple):
+    """A result and a reference of the same shape, floating dtype and device.
+
+    Attributes:
+        img (Tensor): Result, (H, W, L), float32 or float64. May share memory with the caller's array: never write to
+            it.
         img2 (Tensor): Reference, likewise.
-        peak (float): Largest magnitude found in either.
+        checked (tuple[CheckedCube, CheckedCube]): The same with what their check needs.
     """
 
     img: torch.Tensor
     img2: torch.Tensor
-    peak: float
+    checked: tuple[CheckedCube, CheckedCube]
+
+    @property
+    def peak(self) -> torch.Tensor:
+        """Largest magnitude in either cube, on their device."""
+        return torch.stack([cube.limits for cube in self.checked]).abs().amax()
+
+    def read(self, results: torch.Tensor) -> list[float]:
+        """Fetch results from the device, see :func:`read`."""
+        return read(self.checked, results)
 
 
-def cube_pair(img: Cube, img2: Cube, crop_border: int = 0, window: int = 1) -> CubePair:
-    """Check a result and its reference, and bring them to one layout, dtype and device.
+def cube_pair(
+    img: Cube, img2: Cube, crop_border: int = 0, window: int = 1, names: tuple[str, str] = ('img', 'img2')
+) -> CubePair:
+    """Check the form of a result and its reference, and bring them to one layout, dtype and device.
 
     Args:
         img (ndarray | Tensor): Result, (H, W, L), or (H, W) for one band; any real dtype.
         img2 (ndarray | Tensor): Reference, same shape. It is moved to the device of ``img``.
         crop_border (int): Pixels dropped on each side first. Default: 0.
         window (int): Side of the metric's window, the smallest image it can measure. Default: 1.
+        names (tuple[str, str]): What messages call them.
 
     Returns:
         CubePair: Views where possible, half-precision inputs as float32.
 
     Raises:
-        ValueError: The shapes differ or are no cubes, a value is NaN or infinite, an integer array is not
-            in [0, 1], or ``crop_border`` leaves less than the window.
+        ValueError: The shapes differ or are no cubes, or ``crop_border`` leaves less than the window. Values are
+            checked by :meth:`CubePair.read`.
     """
-    first, second = _as_tensor(img, 'img'), _as_tensor(img2, 'img2')
+    first, second = as_cube(img, names[0]), as_cube(img2, names[1])
     if first.shape != second.shape:
         raise ValueError(
-            f'img has shape {tuple(first.shape)} and img2 has shape {tuple(second.shape)}; a metric compares a result '
-            'with a reference of the same shape (H, W, L), so crop or resample one of them first.'
+            f'{names[0]} has shape {tuple(first.shape)} and {names[1]} has shape {tuple(second.shape)}; a metric '
+            'compares a result with a reference of the same shape (H, W, L), so crop or resample one of them first.'
         )
-    dtype = torch.promote_types(_working_dtype(first), _working_dtype(second))
-    cropped, cropped2 = (_crop(cube.to(first.device, dtype), crop_border, window) for cube in (first, second))
-    peak = max(_check_values(cropped, first.dtype, 'img'), _check_values(cropped2, second.dtype, 'img2'))
-    return CubePair(cropped, cropped2, peak)
+    dtype = torch.promote_types(working_dtype(first), working_dtype(second))
+    cropped = (_crop(cube, crop_border, window) for cube in (first, second))
+    checked = tuple(_checked(cube, name, first.device, dtype) for cube, name in zip(cropped, names))
+    return CubePair(checked[0].values, checked[1].values, (checked[0], checked[1]))
+
+
+def checked_cube(cube: Cube, name: str, device: torch.device | None = None) -> CheckedCube:
+    """Check the form of one cube (H, W, L), or (H, W) for one band, and bring it to a floating dtype.
+
+    Args:
+        cube (ndarray | Tensor): Any real dtype; half precision becomes float32.
+        name (str): What messages call it.
+        device (torch.device): Where to move it. Default: where it is.
+
+    Raises:
+        ValueError: It is no cube.
+    """
+    tensor = as_cube(cube, name)
+    return _checked(tensor, name, device or tensor.device, working_dtype(tensor))
+
+
+def _checked(cube: torch.Tensor, name: str, device: torch.device, dtype: torch.dtype) -> CheckedCube:
+    values = cube.to(device, dtype)
+    return CheckedCube(values, name, cube.dtype, torch.stack(torch.aminmax(values)))
+
+
+def read(cubes: Sequence[CheckedCube], results: torch.Tensor) -> list[float]:
+    """Fetch results from the device together with the limits of the cubes, and check these.
+
+    Args:
+        cubes (Sequence[CheckedCube]): What the results were computed from.
+        results (Tensor): Any number of values.
+
+    Returns:
+        list[float]: The results.
+
+    Raises:
+        ValueError: A value is NaN or infinite or too large to compute with, or an integer array is not in [0, 1].
+    """
+    limits = [cube.limits.double() for cube in cubes]
+    numbers = torch.cat([*limits, results.flatten().double()]).tolist()  # the only wait for a GPU
+    for number, cube in enumerate(cubes):
+        _check_limits(cube, *numbers[2 * number : 2 * number + 2])
+    return numbers[2 * len(cubes) :]
 
 
 def row_strips(
@@ -72,13 +146,13 @@ def row_strips(
     """
     height, width, num_bands = pair.img.shape
     # The smallest strip with a halo has 8 rows, else it would read mostly rows of its neighbours.
-    rows = max(_strip_budget(pair.img.device) // (width * num_bands), 8 if halo else 1)
+    rows = max(strip_budget(pair.img.device) // (width * num_bands), 8 if halo else 1)
     for top in range(0, height - halo, rows):
         window = slice(top, top + rows + halo)
         yield pair.img[window].to(dtype), pair.img2[window].to(dtype)
 
 
-def _strip_budget(device: torch.device) -> int:
+def strip_budget(device: torch.device) -> int:
     """Return the values in a strip: few large ones save kernel launches, on a CPU small ones stay in the cache."""
     return 2**17 if device.type == 'cpu' else 2**24
 
@@ -100,7 +174,7 @@ def band_means(pair: CubePair) -> torch.Tensor:
     return total.sum(1) / pair.img[..., 0].numel()
 
 
-def _as_tensor(cube: Cube, name: str) -> torch.Tensor:
+def as_cube(cube: Cube, name: str) -> torch.Tensor:
     """Return a cube as an (H, W, L) tensor, without a copy where possible."""
     tensor = cube.detach() if isinstance(cube, torch.Tensor) else _from_numpy(np.asarray(cube), name)
     if tensor.is_complex():
@@ -126,7 +200,8 @@ def _from_numpy(array: np.ndarray, name: str) -> torch.Tensor:
         return torch.from_numpy(array)
 
 
-def _working_dtype(cube: torch.Tensor) -> torch.dtype:
+def working_dtype(cube: torch.Tensor) -> torch.dtype:
+    """Return the dtype a cube is measured in: its own, but float32 for half precision and float64 for integers."""
     if not cube.is_floating_point():
         return torch.float64
     return torch.float32 if cube.element_size() < 4 else cube.dtype
@@ -139,25 +214,37 @@ def _crop(cube: torch.Tensor, crop_border: int, window: int) -> torch.Tensor:
             f'crop_border is {crop_border} for images of {height} x {width} pixels; '
             f'it must lie in 0..{(min(height, width) - 1) // 2}.'
         )
-    if min(height, width) - 2 * crop_border < window:
-        raise ValueError(
-            f'The images have {height - 2 * crop_border} x {width - 2 * crop_border} pixels after cropping, fewer than '
-            f"the metric's {window} x {window} window; measure larger images or leave this metric out."
-        )
+    check_window(height - 2 * crop_border, width - 2 * crop_border, window)
     return cube[crop_border : height - crop_border, crop_border : width - crop_border]
 
 
-def _check_values(cube: torch.Tensor, source: torch.dtype, name: str) -> float:
-    """Refuse NaN, infinities and unscaled integers; return the largest magnitude."""
-    low, high = torch.stack(torch.aminmax(cube)).tolist()
+def check_window(height: int, width: int, window: int) -> None:
+    """Refuse images that are smaller than the window of a metric.
+
+    Raises:
+        ValueError: They are.
+    """
+    if min(height, width) < window:
+        raise ValueError(
+            f'The images have {height} x {width} pixels after cropping, fewer than '
+            f"the metric's {window} x {window} window; measure larger images or leave this metric out."
+        )
+
+
+def _check_limits(cube: CheckedCube, low: float, high: float) -> None:
+    """Refuse NaN, infinities, magnitudes whose products overflow, and unscaled integers."""
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(
-            f'{name} contains NaN or infinite values; metrics need finite cubes, so look for the layer, '
+            f'{cube.name} contains NaN or infinite values; metrics need finite cubes, so look for the layer, '
             'loss or file they come from.'
         )
-    if not source.is_floating_point and (low < 0 or high > 1):
+    if not cube.source.is_floating_point and (low < 0 or high > 1):
         raise ValueError(
-            f'{name} holds {str(source).replace("torch.", "")} values from {low:.0f} to {high:.0f}; metrics expect '
-            'values in [0, 1], so divide by the full scale first (65535 for 16 bit).'
+            f'{cube.name} holds {str(cube.source).replace("torch.", "")} values from {low:.0f} to {high:.0f}; metrics '
+            'expect values in [0, 1], so divide by the full scale first (65535 for 16 bit).'
         )
-    return max(abs(low), abs(high))
+    if max(-low, high) > _LARGEST:
+        raise ValueError(
+            f'{cube.name} reaches {max(-low, high):.3g}, and metrics are computed up to {_LARGEST:.0e}; '
+            'divide both cubes by the full scale first.'
+        )

@@ -32,7 +32,7 @@ def calculate_cc(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) 
     constant, constant2 = _is_constant(pair.img), _is_constant(pair.img2)
     correlation = (covariance / (variance * variance2).sqrt()).clamp(-1.0, 1.0)
     correlation = torch.where(constant | constant2, (constant & constant2).double(), correlation)
-    return float(correlation.mean())
+    return pair.read(correlation.mean())[0]
 
 
 def _band_moments(pair: CubePair) -> torch.Tensor:

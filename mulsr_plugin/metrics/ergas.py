@@ -39,4 +39,4 @@ def calculate_ergas(img: Cube, img2: Cube, crop_border: int = 0, scale: float | 
     pair = cube_pair(img, img2, crop_border)
     errors, means = band_mean_squared_errors(pair), band_means(pair)[1]
     relative = (errors / means.square()).masked_fill(errors == 0, 0)
-    return 100.0 / scale * float(relative.mean().sqrt())
+    return 100.0 / scale * pair.read(relative.mean().sqrt())[0]

@@ -27,7 +27,8 @@ def calculate_hsi_psnr(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: ob
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
     """
-    return _decibels(band_mean_squared_errors(cube_pair(img, img2, crop_border)).mean())
+    pair = cube_pair(img, img2, crop_border)
+    return pair.read(decibels(band_mean_squared_errors(pair).mean()))[0]
 
 
 @METRIC_REGISTRY.register()
@@ -48,8 +49,10 @@ def calculate_mpsnr(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: objec
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
     """
-    return _decibels(band_mean_squared_errors(cube_pair(img, img2, crop_border)))
+    pair = cube_pair(img, img2, crop_border)
+    return pair.read(decibels(band_mean_squared_errors(pair)).mean())[0]
 
 
-def _decibels(mean_squared_error: torch.Tensor) -> float:
-    return float((10.0 * torch.log10(1.0 / mean_squared_error)).mean())
+def decibels(mean_squared_error: torch.Tensor) -> torch.Tensor:
+    """Return mean squared errors as PSNR at peak 1."""
+    return 10.0 * torch.log10(1.0 / mean_squared_error)

@@ -44,7 +44,7 @@ def calculate_q2n(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object)
     """
     pair = cube_pair(img, img2, crop_border, _BLOCK)
     qualities = [_block_quality(blocks, blocks2) for blocks, blocks2 in _block_rows(pair)]
-    return float(torch.cat(qualities).mean())
+    return pair.read(torch.cat(qualities).mean())[0]
 
 
 def _block_rows(pair: CubePair) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

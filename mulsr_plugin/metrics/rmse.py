@@ -25,4 +25,5 @@ def calculate_rmse(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
     """
-    return float(band_mean_squared_errors(cube_pair(img, img2, crop_border)).mean().sqrt())
+    pair = cube_pair(img, img2, crop_border)
+    return pair.read(band_mean_squared_errors(pair).mean().sqrt())[0]

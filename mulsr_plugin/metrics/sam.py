@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, cube_pair, row_strips
+from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair, row_strips
 
 _AUTHORS_EPS = 2.2204e-16
 
@@ -40,13 +42,17 @@ def calculate_sam(
     """
     if zero_spectra not in ('exclude', 'authors'):
         raise ValueError(f"zero_spectra is '{zero_spectra}'; expected 'exclude' or 'authors'.")
-    angles = _authors_angles if zero_spectra == 'authors' else _angles
     pair = cube_pair(img, img2, crop_border)
+    return pair.read(mean_angle(pair, _authors_angles if zero_spectra == 'authors' else _angles))[0]
+
+
+def mean_angle(pair: CubePair, angles: Callable[..., torch.Tensor] | None = None) -> torch.Tensor:
+    """Return the mean spectral angle in degrees, 0 when no pixel has one."""
     total = torch.zeros(2, dtype=torch.float64, device=pair.img.device)
     for strip, strip2 in row_strips(pair):
-        total += angles(strip, strip2)
-    angle, count = total.tolist()
-    return angle / max(count, 1.0)
+        total += (angles or _angles)(strip, strip2)
+    angle, count = total
+    return angle / count.clamp(min=1.0)
 
 
 def _angles(strip: torch.Tensor, strip2: torch.Tensor) -> torch.Tensor:
@@ -66,4 +72,4 @@ def _authors_angles(strip: torch.Tensor, strip2: torch.Tensor) -> torch.Tensor:
     norms = strip.square().sum(-1).sqrt() * strip2.square().sum(-1).sqrt()
     cosines = (strip * strip2).sum(-1) / (norms + _AUTHORS_EPS)
     angles = cosines.acos().rad2deg().nan_to_num(nan=0.0)
-    return torch.stack([angles.sum(), angles.new_tensor(angles.numel())])
+    return torch.stack([angles.sum(), torch.ones_like(angles).sum()])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, cube_pair, row_strips
+from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair, row_strips
+from mulsr_plugin.metrics._windows import GAUSSIAN_SIDE, gaussian_filter
 
-_WINDOW = 11
-_SIGMA = 1.5
 _C1 = 0.01**2
 _C2 = 0.03**2
 
@@ -35,14 +34,20 @@ def calculate_hsi_ssim(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: ob
 
     Reference: Wang et al., IEEE Transactions on Image Processing, 2004.
     """
-    pair = cube_pair(img, img2, crop_border, _WINDOW)
+    pair = cube_pair(img, img2, crop_border, GAUSSIAN_SIDE)
+    value, peak = pair.read(torch.stack([_mean_similarity(pair, pair.img.dtype), pair.peak.double()]))
+    if peak <= 2 or pair.img.dtype == torch.float64:
+        return value
     # Single precision is enough for values that are at least near the data range; squares of others may overflow.
-    dtype = pair.img.dtype if pair.peak <= 2 else torch.float64
+    return float(_mean_similarity(pair, torch.float64))
+
+
+def _mean_similarity(pair: CubePair, dtype: torch.dtype) -> torch.Tensor:
     total = torch.zeros((), dtype=torch.float64, device=pair.img.device)
-    for strip, strip2 in row_strips(pair, dtype, halo=_WINDOW - 1):
+    for strip, strip2 in row_strips(pair, dtype, halo=GAUSSIAN_SIDE - 1):
         total += _similarity(strip, strip2).sum(dtype=torch.float64)
     height, width, num_bands = pair.img.shape
-    return float(total) / ((height - _WINDOW + 1) * (width - _WINDOW + 1) * num_bands)
+    return total / ((height - GAUSSIAN_SIDE + 1) * (width - GAUSSIAN_SIDE + 1) * num_bands)
 
 
 def _similarity(strip: torch.Tensor, strip2: torch.Tensor) -> torch.Tensor:
@@ -53,22 +58,10 @@ def _similarity(strip: torch.Tensor, strip2: torch.Tensor) -> torch.Tensor:
     """
     added, difference = strip + strip2 - 1.0, strip - strip2  # centred on mid-grey: less cancellation in the variance
     fields = torch.stack([added, difference, added.square(), difference.square()])
-    added, difference, added_square, difference_square = _gaussian_filter(_gaussian_filter(fields, 1), 2)
+    added, difference, added_square, difference_square = gaussian_filter(gaussian_filter(fields, 1), 2)
     added_variance = added_square.sub_(added.square())
     difference_variance = difference_square.sub_(difference.square())
     added, difference = added.add_(1.0).square_(), difference.square_()
     numerator = (added - difference).add_(2 * _C1).mul_((added_variance - difference_variance).add_(2 * _C2))
     denominator = added.add_(difference).add_(2 * _C1).mul_(added_variance.add_(difference_variance).add_(2 * _C2))
     return numerator.div_(denominator)
-
-
-def _gaussian_filter(fields: torch.Tensor, dim: int) -> torch.Tensor:
-    """Correlate along one dimension, valid region; adding shifted copies handles all bands in any memory layout."""
-    offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
-    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    first, *others = (weights / weights.sum()).tolist()
-    length = fields.shape[dim] - _WINDOW + 1
-    filtered = fields.narrow(dim, 0, length) * first
-    for shift, weight in enumerate(others, start=1):
-        filtered.add_(fields.narrow(dim, shift, length), alpha=weight)
-    return filtered

@@ -6,8 +6,9 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from mulsr_plugin.metrics._cubes import Cube, cube_pair, row_strips
+from mulsr_plugin.metrics._windows import box_filter
 
-_BLOCK = 8  # a power of two, see _box_filter
+_BLOCK = 8
 
 
 @METRIC_REGISTRY.register()
@@ -38,14 +39,14 @@ def calculate_uiqi(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object
     for strip, strip2 in row_strips(pair, halo=_BLOCK - 1):
         total += _quality(strip, strip2).sum()
     height, width, num_bands = pair.img.shape
-    return float(total) / ((height - _BLOCK + 1) * (width - _BLOCK + 1) * num_bands)
+    return pair.read(total / ((height - _BLOCK + 1) * (width - _BLOCK + 1) * num_bands))[0]
 
 
 def _quality(strip: torch.Tensor, strip2: torch.Tensor) -> torch.Tensor:
     """Return the map of Q, from the moments of p = x + y and m = x - y, which are exact for x = y."""
     added, difference = strip + strip2, strip - strip2
     fields = torch.stack([added, difference, added.square(), difference.square()])
-    added, difference, added_square, difference_square = _box_filter(_box_filter(fields, 1), 2)
+    added, difference, added_square, difference_square = box_filter(box_filter(fields, 1, _BLOCK), 2, _BLOCK)
     added, difference = added.square_(), difference.square_()
     added_variance = added_square.sub_(added).clamp_(min=0.0)
     difference_variance = difference_square.sub_(difference).clamp_(min=0.0)
@@ -53,16 +54,3 @@ def _quality(strip: torch.Tensor, strip2: torch.Tensor) -> torch.Tensor:
     luminance = (added - difference) / means
     contrast = (added_variance - difference_variance) / (added_variance + difference_variance)
     return torch.where(means == 0, 1.0, luminance * contrast.nan_to_num_(nan=1.0))
-
-
-def _box_filter(fields: torch.Tensor, dim: int) -> torch.Tensor:
-    """Average over the block along one dimension, valid region.
-
-    The sums are doubled step by step, so a block of equal values has exactly that mean and no variance.
-    """
-    shift = 1
-    while shift < _BLOCK:
-        length = fields.shape[dim] - shift
-        fields = fields.narrow(dim, 0, length) + fields.narrow(dim, shift, length)
-        shift *= 2
-    return fields / _BLOCK

@@ -134,7 +134,7 @@ def test_strips_of_a_large_image_join_without_seams(name, monkeypatch):
     img = img2 + 0.1 * rng.random(img2.shape)
     expected = measure(name, img, img2)
     # This image is a single strip; a budget of one value cuts it into the smallest strips, as a very wide one is.
-    monkeypatch.setattr('mulsr_plugin.metrics._cubes._strip_budget', lambda device: 1)
+    monkeypatch.setattr('mulsr_plugin.metrics._cubes.strip_budget', lambda device: 1)
     assert measure(name, img, img2) == pytest.approx(expected, rel=1e-10)
 
 
