@@ -204,7 +204,7 @@ class PairedHSIRGBDataset(data.Dataset):
     def _build_response(self) -> np.ndarray | None:
         if 'rgb' in self.cubes or self.opt.get('spectral_response') == 'none':
             return None
-        return load_spectral_response(self._option('spectral_response', 'nikon_d700'), self.num_bands)
+        return load_spectral_response(self._option('spectral_response', 'nikon_d700'), self.num_bands, self.wavelengths)
 
     def _select_keys(self) -> list[str]:
         """Keys common to all folders; those of ``meta_info_file`` if there is one."""

@@ -1,12 +1,19 @@
-"""Spectral responses: matrices that turn a hyperspectral cube into the guide image."""
+"""Spectral responses: matrices that turn a hyperspectral cube into the guide image.
+
+A response is a table over the cube's bands, a table over wavelengths (of a camera or sensor, as measured), or a set of
+Gaussians. The last two are sampled at the band centres of the cube, so they serve any cube whose wavelengths are known.
+"""
 
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import scipy.io
+from basicsr.utils import get_root_logger
+
+from mulsr_plugin.data.matrix_files import is_matrix_file, read_matrices, shape_text
 
 # Nikon D700, 400 to 700 nm in steps of 10 nm: sensitivities as integers, one row each for red, green and blue.
 _NIKON_D700_COUNTS = (
@@ -29,40 +36,88 @@ UAL, MoG-DCN, SFPN and CMHF-net use."""
 
 SPECTRAL_RESPONSES = {'nikon_d700': NIKON_D700}
 
+
+class GaussianBands(NamedTuple):
+    """Bands of a sensor, each taken for a Gaussian.
+
+    Attributes:
+        centres (tuple[float]): Centre wavelengths in nm.
+        widths (tuple[float]): Full widths at half maximum in nm.
+    """
+
+    centres: tuple[float, ...]
+    widths: tuple[float, ...]
+
+
+# Band centres and nominal band widths as the operators publish them.
+_WORLDVIEW2 = GaussianBands((427, 478, 546, 608, 659, 724, 833, 949), (50, 60, 70, 40, 60, 40, 125, 180))
+_LANDSAT8 = GaussianBands((443, 482, 561, 655, 865), (16, 60, 57, 37, 28))
+
+
+def _of_rows(bands: GaussianBands, *rows: int) -> GaussianBands:
+    return GaussianBands(tuple(bands.centres[i] for i in rows), tuple(bands.widths[i] for i in rows))
+
+
+SENSORS = {
+    'worldview2': _WORLDVIEW2,
+    'worldview2_rgb': _of_rows(_WORLDVIEW2, 4, 2, 1),
+    'landsat8': _LANDSAT8,
+    'landsat8_rgb': _of_rows(_LANDSAT8, 3, 2, 1),
+}
+"""Gaussians for the multispectral bands of WorldView-2 (coastal, blue, green, yellow, red, red edge, NIR1, NIR2) and of
+Landsat 8 up to the near infrared (coastal, blue, green, red, NIR), and for their red, green and blue bands alone."""
+
+GAUSSIAN_PREFIX = 'gaussian:'
+GAUSSIAN_CUT = 3  # standard deviations; a tail at the edge of the cube would else be scaled up to a whole channel
 _LARGEST_ROW_SUM = 1.001
+_SMALLEST_WAVELENGTH = 100  # nm; smaller numbers are micrometres, or no wavelengths at all
 
 
-def load_spectral_response(name_or_path: str, num_bands: int) -> np.ndarray:
-    """Load a spectral response by name or from a file of the user's.
+def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Sequence[float] | None = None) -> np.ndarray:
+    """Load a spectral response for a cube.
 
-    A file holds a plain matrix without wavelengths or headings, (G, num_bands) or (num_bands, G), which is used as it
-    stands: the guide stays in [0, 1] when every channel's weights sum to at most 1. A square matrix is read as
-    (G, num_bands).
+    - ``nikon_d700``: for a cube of 31 bands its table in order, whatever the wavelengths, as the literature applies it
+      to CAVE and Harvard alike; for any other cube sampled at the wavelengths.
+    - a name of ``SENSORS``, or ``gaussian:CENTRE/WIDTH,...`` in nm, such as ``gaussian:659/60,546/70,478/60``:
+      Gaussians of these centres and full widths at half maximum, zero from three standard deviations on.
+    - a .npy, .csv or .mat file with a table over wavelengths: the first column (or row) holds increasing nanometres,
+      every other one a channel. Values are interpolated linearly and are zero outside the table.
+    - such a file with a plain matrix, (G, num_bands) or (num_bands, G), which is used as it stands: the guide stays in
+      [0, 1] when every channel's weights sum to at most 1. A square matrix is read as (G, num_bands). If several
+      variables of a .mat file fit, ``FILE.mat:NAME`` names one.
+
+    What is sampled at wavelengths is normalised to sums of 1; a channel that does not overlap with the cube is zero
+    throughout, and a warning names it.
 
     Args:
-        name_or_path: 'nikon_d700', or a .npy, .csv (comma-separated) or .mat file. If several variables of a .mat
-            file fit, ``FILE.mat:NAME`` names one.
+        name_or_path: See above.
         num_bands: Bands of the cube.
+        wavelengths: Band centres of the cube in nm; None where they are unknown. Default: None.
 
     Returns:
         (G, num_bands) float32.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Unknown name or suffix, or no fitting, finite and properly scaled matrix inside.
+        ValueError: Unknown name or suffix, no fitting, finite and properly scaled matrix inside, wavelengths that are
+            needed and unknown or not in nm, or no channel that overlaps with the cube.
     """
+    if name_or_path == 'nikon_d700' and num_bands == NIKON_D700.shape[1]:
+        return NIKON_D700.astype(np.float32)
     if name_or_path in SPECTRAL_RESPONSES:
-        response = SPECTRAL_RESPONSES[name_or_path]
-        if response.shape[1] != num_bands:
+        if wavelengths is None:
             raise ValueError(
-                f'Spectral response {name_or_path!r} has {response.shape[1]} bands but the cube has {num_bands}; '
-                f'give a .mat, .csv or .npy file with a (channels, {num_bands}) matrix as spectral_response.'
+                f'Spectral response {name_or_path!r} has {NIKON_D700.shape[1]} bands but the cube has {num_bands}, of '
+                f'unknown wavelengths; give a file with a (channels, {num_bands}) matrix as spectral_response.'
             )
-        return response.astype(np.float32)
-    matrix = _read_matrix(name_or_path, num_bands)
-    response = matrix if matrix.shape[1] == num_bands else matrix.T
-    _check_weights(response, name_or_path)
-    return np.ascontiguousarray(response, dtype=np.float32)
+        table = np.vstack([np.arange(400, 701, 10), SPECTRAL_RESPONSES[name_or_path]])
+        return _sampled(name_or_path, _interpolated(table, _checked_wavelengths(name_or_path, num_bands, wavelengths)))
+    if name_or_path in SENSORS or name_or_path.startswith(GAUSSIAN_PREFIX):
+        bands = SENSORS.get(name_or_path) or _parse_gaussians(name_or_path)
+        return _sampled(name_or_path, _gaussians(bands, _checked_wavelengths(name_or_path, num_bands, wavelengths)))
+    if not is_matrix_file(name_or_path):
+        raise ValueError(_unknown_name(name_or_path))
+    return _load_file(name_or_path, num_bands, wavelengths)
 
 
 def apply_spectral_response(response: np.ndarray, cube: np.ndarray) -> np.ndarray:
@@ -79,75 +134,105 @@ def apply_spectral_response(response: np.ndarray, cube: np.ndarray) -> np.ndarra
     return (response @ cube.reshape(num_bands, -1)).reshape(-1, height, width)
 
 
-def _read_matrix(name_or_path: str, num_bands: int) -> np.ndarray:
-    """Read the one matrix of a file that fits ``num_bands``."""
-    name, colon, variable = name_or_path.rpartition('.mat:')
-    path = Path(f'{name}.mat' if colon else name_or_path).expanduser()
-    suffix = path.suffix.lower()
-    if suffix not in ('.mat', '.csv', '.npy'):
-        close = difflib.get_close_matches(name_or_path, SPECTRAL_RESPONSES, n=1)
-        hint = f'did you mean {close[0]!r}?' if close else f'known names are {", ".join(SPECTRAL_RESPONSES)}.'
-        raise ValueError(f'Spectral response {name_or_path!r} is neither a name nor a .mat, .csv or .npy file; {hint}')
-    if not path.is_file():
-        raise FileNotFoundError(f'Spectral response file {str(path)!r} does not exist; correct spectral_response.')
-    if suffix == '.mat':
-        return _matrix_of_mat(path, variable if colon else None, num_bands)
-    try:
-        matrix = np.load(path, allow_pickle=False) if suffix == '.npy' else np.loadtxt(path, delimiter=',', ndmin=2)
-    except (ValueError, OSError, EOFError) as error:
+def _load_file(name: str, num_bands: int, wavelengths: Sequence[float] | None) -> np.ndarray:
+    """Read the one table over wavelengths, or the one plain matrix, that a file holds."""
+    matrices = read_matrices(name, 'spectral_response')
+    tables = {key: table for key, matrix in matrices.items() if (table := _as_table(matrix)) is not None}
+    plain = [key for key, matrix in matrices.items() if key not in tables and num_bands in matrix.shape]
+    if len(tables) + len(plain) != 1:
+        found = ', '.join(f'{key} ({shape_text(matrix)})' for key, matrix in matrices.items())
         raise ValueError(
-            f'{path} is not a plain matrix of numbers ({error}); remove headings and index columns.'
-        ) from error
-    if not _fits(matrix, num_bands):
-        raise ValueError(
-            f'{path} holds {_shape(matrix)} but a spectral response needs one side of {num_bands}, the number of '
-            'bands; give a plain matrix (channels, bands) or its transpose, without wavelengths.'
+            f'{name} holds {found}; {len(tables) + len(plain)} of them fit {num_bands} bands: give a matrix (channels, '
+            f'{num_bands}) or a table whose first column is nanometres, and FILE.mat:NAME where several fit.'
         )
-    return matrix
+    for table in tables.values():
+        return _sampled(name, _interpolated(table, _checked_wavelengths(name, num_bands, wavelengths)))
+    matrix = matrices[plain[0]]
+    response = matrix if matrix.shape[1] == num_bands else matrix.T
+    _check_weights(response, name)
+    return np.ascontiguousarray(response, dtype=np.float32)
 
 
-def _matrix_of_mat(path: Path, variable: str | None, num_bands: int) -> np.ndarray:
-    arrays = _read_mat_arrays(path)
-    fitting = [key for key, array in arrays.items() if variable in (None, key) and _fits(array, num_bands)]
-    if len(fitting) != 1:
-        found = ', '.join(f'{key} ({_shape(array)})' for key, array in arrays.items()) or 'no arrays'
-        wanted = f'{variable!r} is not one of them or does not fit' if variable else f'{len(fitting)} of them fit'
+def _as_table(matrix: np.ndarray) -> np.ndarray | None:
+    """Return (1 + G, N) with the wavelengths first if the matrix has them in its first column or row."""
+    for table in (matrix.T, matrix):
+        # No weight reaches a hundred, so rising numbers above it are wavelengths.
+        if min(table.shape) > 1 and table[0, 0] >= _SMALLEST_WAVELENGTH and (np.diff(table[0]) > 0).all():
+            return np.asarray(table, dtype=np.float64)
+    return None
+
+
+def _interpolated(table: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(centres, table[0], channel, left=0, right=0) for channel in table[1:]])
+
+
+def _gaussians(bands: GaussianBands, centres: np.ndarray) -> np.ndarray:
+    sigmas = np.array(bands.widths)[:, None] / np.sqrt(8 * np.log(2))
+    distances = (centres - np.array(bands.centres)[:, None]) / sigmas
+    return np.where(np.abs(distances) < GAUSSIAN_CUT, np.exp(-(distances**2) / 2), 0)
+
+
+def _parse_gaussians(name: str) -> GaussianBands:
+    try:
+        pairs = [tuple(map(float, item.split('/'))) for item in name[len(GAUSSIAN_PREFIX) :].split(',')]
+        bands = GaussianBands(tuple(centre for centre, _ in pairs), tuple(width for _, width in pairs))
+    except ValueError:
+        bands = GaussianBands((), ())
+    if not bands.centres or min(bands.centres) < _SMALLEST_WAVELENGTH or min(bands.widths) <= 0:
         raise ValueError(
-            f'{path} holds {found}; {wanted} {num_bands} bands: name one that does as spectral_response: {path}:NAME.'
+            f'Spectral response {name!r} is not of the form {GAUSSIAN_PREFIX}CENTRE/WIDTH,... in nm, '
+            f'such as {GAUSSIAN_PREFIX}659/60,546/70,478/60; correct spectral_response.'
         )
-    return arrays[fitting[0]]
+    return bands
 
 
-def _read_mat_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        content = scipy.io.loadmat(str(path))
-    except NotImplementedError:  # how SciPy declines v7.3, which is HDF5
-        return _read_hdf5_arrays(path)
-    # SciPy fails in any manner on a damaged file.
-    except Exception as error:
-        raise ValueError(f'{path} cannot be read as a MATLAB file ({error}); save it again.') from error
-    return {key: value for key, value in content.items() if not key.startswith('__')}
+def _checked_wavelengths(name: str, num_bands: int, wavelengths: Sequence[float] | None) -> np.ndarray:
+    """Return the band centres of the cube, or say why a response over wavelengths cannot be applied to it."""
+    if wavelengths is None:
+        raise ValueError(
+            f'Spectral response {name!r} needs the wavelengths of the {num_bands} bands of the cube, which are not '
+            f'stored with it; prepare the data with wavelengths, or give a file with a matrix (channels, {num_bands}).'
+        )
+    centres = np.asarray(wavelengths, dtype=np.float64)
+    if centres.shape != (num_bands,) or not np.isfinite(centres).all():
+        raise ValueError(
+            f'The cube has {num_bands} bands but {centres.size} wavelengths, or some that are not finite; '
+            'prepare the data with one wavelength per band.'
+        )
+    if centres.min() < _SMALLEST_WAVELENGTH:
+        raise ValueError(
+            f'The wavelengths of the cube run from {centres.min():g} to {centres.max():g}, expected nanometres; '
+            'prepare the data with micrometres multiplied by 1000.'
+        )
+    return centres
 
 
-def _read_hdf5_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f"{path} is MATLAB v7.3, which needs h5py: pip install 'mulsr-plugin[formats]'.") from error
-    try:
-        with h5py.File(path, 'r') as file:
-            # HDF5 lists MATLAB's column-major axes in reverse.
-            return {key: item[()].T for key, item in file.items() if isinstance(item, h5py.Dataset)}
-    except OSError as error:
-        raise ValueError(f'{path} cannot be read as a MATLAB v7.3 file ({error}); save it again.') from error
+def _sampled(name: str, weights: np.ndarray) -> np.ndarray:
+    """Normalise sampled channels to sums of 1; those without overlap stay zero, with a warning."""
+    if not np.isfinite(weights).all():
+        raise ValueError(f'Spectral response {name!r} holds NaN or infinite values; correct the file.')
+    sums = weights.sum(axis=1, keepdims=True)
+    empty = [channel + 1 for channel, total in enumerate(sums[:, 0]) if total <= 0]
+    if len(empty) == len(weights):
+        raise ValueError(
+            f'No channel of spectral response {name!r} overlaps with the wavelengths of the cube; choose another one.'
+        )
+    if empty:
+        get_root_logger().warning(
+            f'Spectral response {name!r}: channel {", ".join(map(str, empty))} of {len(weights)} does not overlap with '
+            'the wavelengths of the cube and is zero everywhere.'
+        )
+    return (weights / np.where(sums > 0, sums, 1) * (sums > 0)).astype(np.float32)
 
 
-def _fits(array: np.ndarray, num_bands: int) -> bool:
-    return array.ndim == 2 and num_bands in array.shape and array.dtype.kind in 'fiu'
-
-
-def _shape(array: np.ndarray) -> str:
-    return 'x'.join(map(str, array.shape)) or 'a single number'
+def _unknown_name(name: str) -> str:
+    names = [*SPECTRAL_RESPONSES, *SENSORS]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f'did you mean {close[0]!r}?' if close else f'known names are {", ".join(names)}.'
+    return (
+        f'Spectral response {name!r} is neither a name, nor {GAUSSIAN_PREFIX}CENTRE/WIDTH,..., nor a .mat, .csv or '
+        f'.npy file; {hint}'
+    )
 
 
 def _check_weights(response: np.ndarray, name: str) -> None:
@@ -156,6 +241,6 @@ def _check_weights(response: np.ndarray, name: str) -> None:
     if bad:
         raise ValueError(
             f'In spectral response {name!r} the weights of channel {bad[0] + 1} sum to {sums[bad[0]]:.4g}, expected '
-            'above 0 and at most 1 so that the guide stays in [0, 1]; divide each channel by its sum, and leave out '
-            'wavelengths.'
+            'above 0 and at most 1 so that the guide stays in [0, 1]; divide each channel by its sum, and '
+            'give wavelengths in nanometres, as the first column.'
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from basicsr.utils import get_root_logger
 
 from mulsr_plugin.data.spectral_response import NIKON_D700, apply_spectral_response, load_spectral_response
 
@@ -88,19 +89,22 @@ def test_real_files(real_data: Path) -> None:
     assert load_spectral_response(str(folder / 'landsat_srf.mat'), 128).shape == (3, 128)
     with pytest.raises(ValueError, match='6 of them fit'):
         load_spectral_response(str(folder / 'P_N_V2.mat'), 31)
-    with pytest.raises(ValueError, match='leave out wavelengths'):
+    with pytest.raises(ValueError, match='needs the wavelengths of the 33 bands'):
         load_spectral_response(str(folder / 'Nikon_D700.csv'), 33)
 
 
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('nm,R,G\n400,0.1,0.2\n', 'not a plain matrix of numbers'),
-        ('0.1,0.2,0.7\n', '1x3 but a spectral response needs one side of 4'),
+        ('0.1,0.2\n0.1,n/a\n', 'not a plain matrix of numbers'),
+        ('0.1,0.2\n0.1\n', 'same number of cells'),
+        ('# nothing\n', 'is empty'),
+        ('0.1,0.2,0.7\n', r'\(1x3\); 0 of them fit 4 bands.*first column is nanometres'),
         ('0.1,0.2,0.3,0.9\n', 'channel 1 sum to 1.5.*divide each channel'),
         ('0.1,0.2,0.3,0.1\n0,0,0,0\n', 'channel 2 sum to 0'),
         ('0.1,0.2,nan,0.1\n', 'channel 1 sum to nan'),
-        ('400,0.1\n410,0.2\n420,0.3\n430,0.4\n', 'leave out wavelengths'),
+        ('0.40,0.1\n0.41,0.2\n0.42,0.3\n0.43,0.4\n', 'wavelengths in nanometres'),
+        ('nm,R\n400,0.1\n410,0.2\n420,0.3\n', 'needs the wavelengths of the 4 bands'),
     ],
 )
 def test_unfit_csv_is_explained(tmp_path: Path, content: str, message: str) -> None:
@@ -126,3 +130,100 @@ def test_names_are_checked(tmp_path: Path) -> None:
         load_spectral_response('nikon_d700', 102)
     with pytest.raises(FileNotFoundError, match='does not exist'):
         load_spectral_response(str(tmp_path / 'absent.npy'), 31)
+
+
+def measured(folder: Path) -> np.ndarray:
+    """The camera's file read with NumPy alone: wavelengths first."""
+    return np.loadtxt(folder / 'SRF' / 'Nikon_D700.csv', delimiter=',').T
+
+
+@pytest.mark.parametrize(
+    'wavelengths',
+    [np.arange(400, 701, 10.0), np.arange(420, 721, 10.0), np.linspace(380, 1050, 224)],
+    ids=['CAVE', 'Harvard', 'beyond the table'],
+)
+def test_measured_camera_is_interpolated_to_the_bands(real_data: Path, wavelengths: np.ndarray) -> None:
+    table = measured(real_data)
+    path = str(real_data / 'SRF' / 'Nikon_D700.csv')
+    response = load_spectral_response(path, len(wavelengths), tuple(wavelengths))
+    for channel, curve in zip(response, table[1:]):
+        expected = np.interp(wavelengths, table[0], curve)
+        expected[(wavelengths < 400) | (wavelengths > 720)] = 0
+        np.testing.assert_allclose(channel, expected / expected.sum(), rtol=1e-5, atol=1e-9)
+
+
+def test_table_of_a_mat_file_and_a_csv_with_a_heading(real_data: Path) -> None:
+    wavelengths = tuple(np.arange(430, 861, 4.0))
+    ikonos = scipy.io.loadmat(real_data / 'SRF' / 'ikonos_spec_resp.mat')['ikonos_sp']
+    response = load_spectral_response(str(real_data / 'SRF' / 'ikonos_spec_resp.mat'), len(wavelengths), wavelengths)
+    expected = np.stack([np.interp(wavelengths, ikonos[:, 0], ikonos[:, i]) for i in range(1, 6)])
+    np.testing.assert_allclose(response, expected / expected.sum(1, keepdims=True), rtol=1e-5, atol=1e-8)
+    camera = load_spectral_response(str(real_data / 'SRF' / 'RGB_Camera_QE.csv'), len(wavelengths), wavelengths)
+    assert camera.shape == (4, len(wavelengths))
+    peaks = [wavelengths[int(i)] for i in camera.argmax(1)]
+    assert peaks[0] > peaks[1] > peaks[3]  # red, green, blue
+
+
+@pytest.mark.parametrize('separator', [',', ';', '\t', ' '])
+def test_heading_comments_and_separators_of_a_csv(tmp_path: Path, separator: str) -> None:
+    text = '#acamera\n\nnm R G\n500 1 0\n510 3 4\n'
+    (tmp_path / 'r.csv').write_text(text.replace(' ', separator))
+    response = load_spectral_response(str(tmp_path / 'r.csv'), 3, (500, 505, 515))
+    np.testing.assert_allclose(response, [[1 / 3, 2 / 3, 0], [0, 1, 0]], rtol=1e-6)
+
+
+def test_channel_without_overlap_is_zero_and_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savetxt(tmp_path / 'r.csv', [[400, 1, 0], [450, 1, 0], [800, 0, 0], [900, 0, 1]], delimiter=',')
+    monkeypatch.setattr(get_root_logger(), 'propagate', True)
+    response = load_spectral_response(str(tmp_path / 'r.csv'), 2, (410, 440))
+    assert response.tolist() == [[0.5, 0.5], [0, 0]]
+    assert 'channel 2 of 2 does not overlap' in caplog.text
+    with pytest.raises(ValueError, match='No channel .* overlaps'):
+        load_spectral_response(str(tmp_path / 'r.csv'), 2, (1000, 1100))
+
+
+@pytest.mark.parametrize('name', ['worldview2_rgb', 'gaussian:659/60,546/70,478/60'])
+def test_gaussians_have_their_centres_and_widths(name: str) -> None:
+    wavelengths = np.arange(400, 1000, 1.0)
+    response = load_spectral_response(name, len(wavelengths), tuple(wavelengths)).astype(np.float64)
+    np.testing.assert_allclose(response.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(response @ wavelengths, [659, 546, 478], atol=0.01)
+    for channel, width in zip(response, (60, 70, 60)):
+        assert np.sum(channel >= channel.max() / 2) == pytest.approx(width, abs=1)
+        assert np.sum(channel > 0) == pytest.approx(6 * width / 2.3548, abs=2)
+
+
+def test_sensors_seen_by_their_own_bands() -> None:
+    centres = (427, 478, 546, 608, 659, 724, 833, 949)
+    assert (load_spectral_response('worldview2', 8, centres).argmax(1) == np.arange(8)).all()
+    assert load_spectral_response('worldview2_rgb', 8, centres).argmax(1).tolist() == [4, 2, 1]
+    landsat = load_spectral_response('landsat8_rgb', 31, tuple(np.arange(400, 701, 10.0)))
+    np.testing.assert_allclose(landsat @ np.arange(400, 701, 10.0), [655, 561, 482], atol=3)
+
+
+def test_shipped_table_serves_other_cubes_by_wavelength_and_31_bands_in_order() -> None:
+    half = np.arange(400, 701, 20.0)
+    response = load_spectral_response('nikon_d700', 16, tuple(half))
+    np.testing.assert_allclose(response, NIKON_D700[:, ::2] / NIKON_D700[:, ::2].sum(1, keepdims=True), rtol=1e-6)
+    harvard = load_spectral_response('nikon_d700', 31, tuple(np.arange(420, 721, 10.0)))
+    np.testing.assert_allclose(harvard, NIKON_D700, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('name', 'wavelengths', 'message'),
+    [
+        ('worldview2', None, 'not stored'),
+        ('worldview2', (0.45, 0.55, 0.65), 'expected nanometres.*multiplied by 1000'),
+        ('worldview2', (450, 550), 'has 3 bands but 2 wavelengths'),
+        ('worldview2', (450, 550, np.nan), 'not finite'),
+        ('worldview', None, "did you mean 'worldview2'"),
+        ('gaussian:659/60,546', (450, 550, 650), 'not of the form gaussian:CENTRE/WIDTH'),
+        ('gaussian:0.66/0.06', (450, 550, 650), 'in nm'),
+        ('gaussian:659/0', (450, 550, 650), 'not of the form'),
+    ],
+)
+def test_response_over_wavelengths_that_cannot_be_applied(name: str, wavelengths: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_spectral_response(name, 3, wavelengths)
