@@ -1,12 +1,19 @@
 """Blur, downsampling and noise that turn a high-resolution cube into its low-resolution counterpart.
 
-Three presets:
+Presets, each with the options of the function that builds it:
 
 - ``authors_random``: the random training degradation of the MulSR authors, drawn anew for every crop;
 - ``authors_fixed``: their fixed test degradation, with noise that is seeded per image;
 - ``noise_free``: the protocol of the wider literature, a known Gaussian of standard deviation s/4 over each s x s block
   (8x8 with standard deviation 2 at scale 8) and no noise. The kernel covers exactly the block that becomes the
-  low-resolution pixel, so nothing outside the image is ever read and the pixel sits at the centre of its block.
+  low-resolution pixel, so nothing outside the image is ever read and the pixel sits at the centre of its block;
+- ``gaussian``: a Gaussian of a given standard deviation, or of two along given axes;
+- ``sensor_mtf``: the Gaussian that matches a sensor's modulation transfer function at its Nyquist frequency;
+- ``kernel_file``: a blur kernel of the user's;
+- ``bicubic``, ``average``, ``strided``: resizing alone.
+
+Every preset takes ``noise_sigma``, ``poisson_peak`` and ``seed`` besides, and all but the authors' two, whose kernels
+are off centre by default, leave a low-resolution pixel at the centre of its block.
 
 Blur and resampling are linear, so they run as one strided correlation with the blur kernel composed with the resampling
 taps. Where reflection continues the blur and the resampling stays inside the image the two forms are identical, borders
@@ -16,16 +23,35 @@ included; bicubic resampling at scale 2 does leave the image, and there the two 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mulsr_plugin.utils.options import ANYTHING, Rule, check_block, integer, number, require
+from mulsr_plugin.data.blur_kernels import (
+    anisotropic_gaussian_kernel,
+    bicubic_kernel,
+    gaussian_width,
+    isotropic_gaussian_kernel,
+    mtf_sigma,
+    read_kernel,
+)
+from mulsr_plugin.utils.options import (
+    ANYTHING,
+    BOOLEAN,
+    TEXT,
+    Rule,
+    check_block,
+    either,
+    integer,
+    list_of,
+    number,
+    require,
+)
 
-PRESETS = ('authors_random', 'authors_fixed', 'noise_free')
 KERNEL_WIDTHS = (7, 9, 13, 15, 21)
 RESAMPLINGS = ('bicubic', 'bilinear', 'strided')
 NOISE_SIGMAS = (1 / 255, 2 / 255, 3 / 255, 4 / 255)
@@ -33,25 +59,37 @@ NOISE_FREE_PROBABILITY = 0.2
 SMALLEST_SPREAD = 0.2
 FIXED_WIDTH, FIXED_VARIANCES, FIXED_ANGLE, FIXED_NOISE_SIGMA = 13, (2.0, 10.0), np.pi / 2, 3 / 255
 
-_NOISE_RULE = Rule(number(0, 1).accepts, 'a standard deviation from 0 to 1 on data in [0, 1], e.g. 0.01176 for 3/255')
+_POSITIVE = Rule(lambda v: number(0).accepts(v) and v > 0, 'a number above 0')
 _RULES = {
     'preset': ANYTHING,
     'kernel_centering': ANYTHING,
     'isotropic': ANYTHING,
-    'noise_sigma': _NOISE_RULE,
+    'resampling': ANYTHING,
+    'sigma': either(_POSITIVE, list_of(_POSITIVE)),
+    'angle': number(-360, 360),
+    'nyquist_gain': Rule(lambda v: _POSITIVE.accepts(v) and v < 1, 'a number above 0 and below 1, such as 0.3'),
+    'kernel': TEXT,
+    'antialias': BOOLEAN,
+    'phase': integer(0),
+    'noise_sigma': Rule(
+        number(0, 1).accepts, 'a standard deviation from 0 to 1 on data in [0, 1], e.g. 0.01176 for 3/255'
+    ),
+    'poisson_peak': _POSITIVE,
     'seed': integer(0),
 }
+_COMMON = ('preset', 'noise_sigma', 'poisson_peak', 'seed')
 
 
 class DegradationDraw(NamedTuple):
-    """One concrete degradation.
+    """One concrete degradation: all that is random in it but the field of white noise.
 
     Attributes:
         kernel: Blur kernel, (k, k) float64, sums to 1; applied by correlation.
         resampling: 'bicubic', 'bilinear' or 'strided'.
         offset: Row and column of the kernel's first entry relative to the pixel that it is evaluated at.
         noise_sigma: Standard deviation of the additive Gaussian noise.
-        kind: 'anisotropic' or 'isotropic'.
+        kind: What the kernel is: 'anisotropic', 'isotropic', 'user' or 'resize'.
+        poisson_peak: Mean count of a pixel of value 1 whose Poisson noise is added before the Gaussian; 0 for none.
     """
 
     kernel: np.ndarray
@@ -59,58 +97,119 @@ class DegradationDraw(NamedTuple):
     offset: int
     noise_sigma: float
     kind: str
+    poisson_peak: float = 0.0
+
+
+class Blur(Protocol):
+    """What a preset stands for: a law of kernels and resamplings, with the noise that belongs to it."""
+
+    text: str
+    noise_text: str
+
+    def draw(self, rng: np.random.Generator) -> DegradationDraw:
+        """Draw kernel, resampling and noise level."""
+        ...
+
+
+class FixedBlur:
+    """The same kernel, resampling and noise level for every image.
+
+    Args:
+        draw: That draw.
+        text: What it is, in words.
+    """
+
+    def __init__(self, draw: DegradationDraw, text: str) -> None:
+        self._draw, self.text, self.noise_text = draw, text, _noise_text(draw.noise_sigma)
+
+    def draw(self, rng: np.random.Generator) -> DegradationDraw:
+        """Return the draw; nothing is random."""
+        return self._draw
+
+
+class AuthorsRandomBlur:
+    """The random training degradation of the MulSR authors.
+
+    Args:
+        scale: Integer downsampling factor.
+        kernel_centering: 'legacy' shifts the kernel as the authors' code does, which displaces the image wherever the
+            resampling already samples block centres; 'aligned' leaves every low-resolution pixel at the centre of
+            its block. Default: 'legacy'.
+        isotropic: 'legacy' is the authors' isotropic kernel, a quarter Gaussian with its peak in the first corner;
+            'centred' a Gaussian around the middle of the window. Default: 'legacy', with aligned kernels 'centred'.
+
+    Raises:
+        ValueError: An option is none of its choices, or the two contradict each other.
+    """
+
+    noise_text = 'noise std 0 to 4/255'
+
+    def __init__(self, scale: int, kernel_centering: str = 'legacy', isotropic: str | None = None) -> None:
+        _check_choice('kernel_centering', kernel_centering, ('legacy', 'aligned'))
+        _check_choice('isotropic', isotropic, ('legacy', 'centred', None))
+        self.scale = scale
+        self.aligned = kernel_centering == 'aligned'
+        if self.aligned and isotropic == 'legacy':
+            raise ValueError(
+                'degradation: the legacy isotropic kernel is a quarter Gaussian that cannot be aligned; '
+                'write isotropic: centred or kernel_centering: legacy.'
+            )
+        self.centred_isotropic = self.aligned or isotropic == 'centred'
+        self.text = (
+            f'random Gaussian of width 7 to 21, {kernel_centering} centring, '
+            f'{"centred" if self.centred_isotropic else "legacy"} isotropic kernels, bicubic, bilinear or strided'
+        )
+
+    def draw(self, rng: np.random.Generator) -> DegradationDraw:
+        """Draw kernel, resampling and noise level."""
+        width = int(rng.choice(KERNEL_WIDTHS))
+        kind = 'isotropic' if rng.random() < 0.5 else 'anisotropic'
+        resampling = str(rng.choice(RESAMPLINGS))
+        spreads = rng.uniform(SMALLEST_SPREAD, self.scale, size=2)
+        angle = rng.uniform(0, np.pi)
+        noiseless = rng.random() < NOISE_FREE_PROBABILITY
+        noise_sigma = float(rng.choice(NOISE_SIGMAS))
+        if kind == 'isotropic':
+            kernel, offset = self._isotropic(width, spreads[0], resampling)
+        else:
+            kernel, offset = _authors_kernel(
+                width, (spreads[0], spreads[1]), angle, resampling, self.scale, self.aligned
+            )
+        return DegradationDraw(kernel, resampling, offset, 0.0 if noiseless else noise_sigma, kind)
+
+    def _isotropic(self, width: int, sigma: float, resampling: str) -> tuple[np.ndarray, int]:
+        if self.aligned:
+            width, offset = _aligned_window(width, self.scale, resampling)
+            return isotropic_gaussian_kernel(width, sigma), offset
+        return isotropic_gaussian_kernel(width, sigma, None if self.centred_isotropic else 0), -(width // 2)
 
 
 class Degradation:
-    """A degradation model; call it with a cube and a generator.
+    """A degradation model; call it with a cube and a generator. ``build_degradation`` makes it from options.
 
     Args:
-        preset: One of ``PRESETS``.
-        scale: Integer downsampling factor, at least 2.
-        kernel_centering: 'legacy' shifts the kernel as the authors' code does, which displaces the image wherever the
-            resampling already samples block centres; 'aligned' leaves every low-resolution pixel at the centre of
-            its block. Default: 'legacy', for ``noise_free`` always 'aligned'.
-        isotropic: 'legacy' is the authors' isotropic kernel, a quarter Gaussian with its peak in the first corner;
-            'centred' a Gaussian around the middle of the window. Default: 'legacy', with aligned kernels 'centred'.
-        noise_sigma: Replaces the preset's noise; 0 switches it off. Data are in [0, 1].
+        preset: Name of the law, for the log.
+        scale: Integer downsampling factor.
+        blur: The law of kernels and resamplings.
+        noise_sigma: Replaces the Gaussian noise of the preset; 0 switches it off. Data are in [0, 1].
+        poisson_peak: Mean count of a pixel of value 1: adds Poisson noise of relative strength 1 / sqrt(count).
         seed: Seed of the noise of validation and test images.
-
-    Raises:
-        ValueError: An option is none of its choices, two contradict each other, or the scale is not legal.
     """
 
     def __init__(
         self,
         preset: str,
         scale: int,
-        kernel_centering: str | None = None,
-        isotropic: str | None = None,
+        blur: Blur,
         noise_sigma: float | None = None,
+        poisson_peak: float = 0.0,
         seed: int = 0,
     ) -> None:
-        _check_choice('preset', preset, PRESETS)
-        _check_choice('kernel_centering', kernel_centering, ('legacy', 'aligned', None))
-        _check_choice('isotropic', isotropic, ('legacy', 'centred', None))
-        if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
-            raise ValueError(
-                f'degradation: scale is {scale!r}, expected a whole number of at least 2; correct the scale.'
-            )
-        if preset == 'noise_free' and (kernel_centering == 'legacy' or isotropic is not None):
-            raise ValueError(
-                'degradation: preset noise_free has one aligned kernel; remove kernel_centering and isotropic.'
-            )
-        if preset == 'authors_fixed' and isotropic is not None:
-            raise ValueError('degradation: preset authors_fixed uses no isotropic kernel; remove isotropic.')
-        self.aligned = preset == 'noise_free' or kernel_centering == 'aligned'
-        if self.aligned and isotropic == 'legacy':
-            raise ValueError(
-                'degradation: the legacy isotropic kernel is a quarter Gaussian that cannot be aligned; '
-                'write isotropic: centred or kernel_centering: legacy.'
-            )
         self.preset = preset
         self.scale = scale
-        self.centred_isotropic = self.aligned or isotropic == 'centred'
+        self.blur = blur
         self.noise_sigma = noise_sigma
+        self.poisson_peak = poisson_peak
         self.seed = seed
 
     def __call__(self, cube: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -128,124 +227,196 @@ class Degradation:
         """
         draw = self.draw(rng)
         lq = blur_and_downsample(cube, draw, self.scale)
+        if draw.poisson_peak > 0:
+            # bicubic taps may have left a value below zero, which is no mean of a count
+            lq = (rng.poisson(lq.clip(0) * draw.poisson_peak) / draw.poisson_peak).astype(np.float32)
         if draw.noise_sigma > 0:
             lq += np.float32(draw.noise_sigma) * rng.standard_normal(lq.shape, dtype=np.float32)
         return np.clip(lq, 0, 1, out=lq)
 
     def draw(self, rng: np.random.Generator) -> DegradationDraw:
         """Draw kernel, resampling and noise level; one draw serves all bands of a crop."""
-        if self.preset == 'authors_random':
-            return self._draw_random(rng)
-        if self.preset == 'authors_fixed':
-            kernel, offset = self._anisotropic(FIXED_WIDTH, FIXED_VARIANCES, FIXED_ANGLE, 'bicubic')
-            return DegradationDraw(kernel, 'bicubic', offset, self._noise(FIXED_NOISE_SIGMA), 'anisotropic')
-        kernel = isotropic_gaussian_kernel(self.scale, self.scale / 4)
-        return DegradationDraw(kernel, 'strided', 0, self._noise(0.0), 'isotropic')
+        draw = self.blur.draw(rng)
+        noise_sigma = draw.noise_sigma if self.noise_sigma is None else self.noise_sigma
+        return draw._replace(noise_sigma=noise_sigma, poisson_peak=self.poisson_peak)
 
     def describe(self) -> str:
         """Return one line that says exactly what is done, for the log and beside metrics."""
-        centring = 'aligned' if self.aligned else 'legacy'
-        noise = None if self.noise_sigma is None else _noise_text(self.noise_sigma)
-        if self.preset == 'noise_free':
-            blur = (
-                f'{self.scale}x{self.scale} Gaussian of std {self.scale / 4:g} over each block, {noise or "no noise"}'
-            )
-        elif self.preset == 'authors_fixed':
-            blur = (
-                f'{FIXED_WIDTH}x{FIXED_WIDTH} Gaussian of variances 10 (columns) and 2 (rows), {centring} centring, '
-                f'bicubic, {noise or _noise_text(FIXED_NOISE_SIGMA)}'
-            )
-        else:
-            isotropic = 'centred' if self.centred_isotropic else 'legacy'
-            blur = (
-                f'random Gaussian of width 7 to 21, {centring} centring, {isotropic} isotropic kernels, '
-                f'bicubic, bilinear or strided, {noise or "noise std 0 to 4/255"}'
-            )
-        return f'{self.preset} x{self.scale}: {blur}, seed {self.seed}'
-
-    def _draw_random(self, rng: np.random.Generator) -> DegradationDraw:
-        width = int(rng.choice(KERNEL_WIDTHS))
-        kind = 'isotropic' if rng.random() < 0.5 else 'anisotropic'
-        resampling = str(rng.choice(RESAMPLINGS))
-        spreads = rng.uniform(SMALLEST_SPREAD, self.scale, size=2)
-        angle = rng.uniform(0, np.pi)
-        noiseless = rng.random() < NOISE_FREE_PROBABILITY
-        noise_sigma = float(rng.choice(NOISE_SIGMAS))
-        if kind == 'isotropic':
-            kernel, offset = self._isotropic(width, spreads[0], resampling)
-        else:
-            kernel, offset = self._anisotropic(width, (spreads[0], spreads[1]), angle, resampling)
-        return DegradationDraw(kernel, resampling, offset, self._noise(0.0 if noiseless else noise_sigma), kind)
-
-    def _noise(self, preset_sigma: float) -> float:
-        return preset_sigma if self.noise_sigma is None else self.noise_sigma
-
-    def _anisotropic(
-        self, width: int, variances: tuple[float, float], angle: float, resampling: str
-    ) -> tuple[np.ndarray, int]:
-        if self.aligned:
-            width, offset = self._aligned_window(width, resampling)
-            return anisotropic_gaussian_kernel(width, variances, angle), offset
-        centre = width // 2 + (self.scale - width % 2) / 2
-        return anisotropic_gaussian_kernel(width, variances, angle, centre), -(width // 2)
-
-    def _isotropic(self, width: int, sigma: float, resampling: str) -> tuple[np.ndarray, int]:
-        if self.aligned:
-            width, offset = self._aligned_window(width, resampling)
-            return isotropic_gaussian_kernel(width, sigma), offset
-        return isotropic_gaussian_kernel(width, sigma, None if self.centred_isotropic else 0), -(width // 2)
-
-    def _aligned_window(self, width: int, resampling: str) -> tuple[int, int]:
-        """Window that is symmetric about the sampled point, which for even scales lies between two pixels."""
-        if resampling != 'strided':
-            return width, -(width // 2)
-        width += (width + self.scale) % 2
-        return width, (self.scale - width) // 2
+        noise = self.blur.noise_text if self.noise_sigma is None else _noise_text(self.noise_sigma)
+        if self.poisson_peak:
+            noise = f'Poisson noise of {self.poisson_peak:g} counts at 1, {noise}'
+        return f'{self.preset} x{self.scale}: {self.blur.text}, {noise}, seed {self.seed}'
 
 
 def build_degradation(opt: Mapping[str, Any] | str, scale: int) -> Degradation:
     """Build a degradation from the name of a preset or from a block of options.
 
     Args:
-        opt: Preset, or a block with ``preset`` and any other parameter of ``Degradation``.
-        scale: Integer downsampling factor.
+        opt: Preset, or a block with ``preset``, the options of the preset and ``noise_sigma``, ``poisson_peak`` and
+            ``seed`` (see ``Degradation``).
+        scale: Integer downsampling factor, at least 2.
 
     Raises:
-        ValueError: An unknown or contradictory option; the message suggests what may have been meant.
+        FileNotFoundError: The kernel file does not exist.
+        ValueError: An unknown, missing or contradictory option, or an illegal scale; the message suggests what may have
+            been meant.
     """
+    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
+        raise ValueError(f'degradation: scale is {scale!r}, expected a whole number of at least 2; correct the scale.')
     block: Mapping[str, Any] = {'preset': opt} if isinstance(opt, str) else opt
     check_block(block, _RULES, 'degradation')
     require(block, ['preset'], 'degradation')
-    return Degradation(scale=scale, **{key: value for key, value in block.items() if value is not None})
+    _check_choice('preset', block['preset'], PRESETS)
+    given = {key: value for key, value in block.items() if value is not None}
+    build = _BLURS[given['preset']]
+    parameters = {key: p for key, p in inspect.signature(build).parameters.items() if key != 'scale'}
+    for key in given:
+        if key not in (*_COMMON, *parameters):
+            raise ValueError(
+                f'degradation: {key} has no effect with preset {given["preset"]}, which takes '
+                f'{", ".join([*parameters, *_COMMON[1:]])}; remove it.'
+            )
+    needed = [key for key, parameter in parameters.items() if parameter.default is parameter.empty]
+    require(block, needed, f'degradation: preset {given["preset"]}')
+    blur = build(scale, **{key: given[key] for key in parameters if key in given})
+    return Degradation(scale=scale, blur=blur, **{key: given[key] for key in _COMMON if key in given})
 
 
-def anisotropic_gaussian_kernel(
-    width: int, variances: tuple[float, float], angle: float, centre: float | None = None
-) -> np.ndarray:
-    """Gaussian exp(-d' S^-1 d / 2) with S = Q(angle) diag(variances) Q(angle)', d = (column, row) - centre.
+def authors_fixed(scale: int, kernel_centering: str = 'legacy') -> FixedBlur:
+    """The fixed test degradation of the MulSR authors.
 
     Args:
-        width: Side of the window in pixels.
-        variances: Along the two principal axes, in square pixels; at angle 0 the first lies along the columns axis.
-        angle: Rotation Q of the axes in radians.
-        centre: Same coordinate for row and column; may lie outside the window. Default: the middle.
-
-    Returns:
-        (width, width) float64, sums to 1.
+        scale: Integer downsampling factor.
+        kernel_centering: See ``AuthorsRandomBlur``. Default: 'legacy'.
     """
-    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    precision = rotation @ np.diag(1 / np.asarray(variances, dtype=np.float64)) @ rotation.T
-    steps = np.arange(width) - ((width - 1) / 2 if centre is None else centre)
-    columns, rows = steps[None, :], steps[:, None]
-    exponent = precision[0, 0] * columns**2 + 2 * precision[0, 1] * columns * rows + precision[1, 1] * rows**2
-    # Subtracting the minimum leaves the normalised kernel unchanged and keeps it finite when the centre is far outside.
-    kernel = np.exp(-(exponent - exponent.min()) / 2)
-    return kernel / kernel.sum()
+    _check_choice('kernel_centering', kernel_centering, ('legacy', 'aligned'))
+    kernel, offset = _authors_kernel(
+        FIXED_WIDTH, FIXED_VARIANCES, FIXED_ANGLE, 'bicubic', scale, kernel_centering == 'aligned'
+    )
+    window = f'{FIXED_WIDTH}x{FIXED_WIDTH} Gaussian of variances 10 (columns) and 2 (rows)'
+    text = f'{window}, {kernel_centering} centring, bicubic'
+    return FixedBlur(DegradationDraw(kernel, 'bicubic', offset, FIXED_NOISE_SIGMA, 'anisotropic'), text)
 
 
-def isotropic_gaussian_kernel(width: int, sigma: float, centre: float | None = None) -> np.ndarray:
-    """Round Gaussian of standard deviation ``sigma`` pixels; see ``anisotropic_gaussian_kernel``."""
-    return anisotropic_gaussian_kernel(width, (sigma**2, sigma**2), 0.0, centre)
+def noise_free(scale: int, kernel_centering: str = 'aligned') -> FixedBlur:
+    """A Gaussian of standard deviation s/4 over each block, without noise.
+
+    Args:
+        scale: Integer downsampling factor.
+        kernel_centering: 'aligned', the only form that there is. Default: 'aligned'.
+    """
+    if kernel_centering != 'aligned':
+        raise ValueError('degradation: preset noise_free has one aligned kernel; remove kernel_centering.')
+    kernel = isotropic_gaussian_kernel(scale, scale / 4)
+    text = f'{scale}x{scale} Gaussian of std {scale / 4:g} over each block'
+    return FixedBlur(DegradationDraw(kernel, 'strided', 0, 0.0, 'isotropic'), text)
+
+
+def gaussian(scale: int, sigma: float | Sequence[float], angle: float = 0.0, resampling: str = 'strided') -> FixedBlur:
+    """A Gaussian of given standard deviations in high-resolution pixels, cut at four of them.
+
+    Args:
+        scale: Integer downsampling factor.
+        sigma: One standard deviation, or two along the axes of an ellipse: the first along the columns at angle 0.
+        angle: Turns the ellipse, in degrees. Default: 0.
+        resampling: 'strided', 'bicubic' or 'bilinear'. Default: 'strided'.
+    """
+    _check_choice('resampling', resampling, RESAMPLINGS)
+    sigmas = tuple(sigma) if isinstance(sigma, Sequence) else (sigma, sigma)
+    if len(sigmas) != 2:
+        raise ValueError(
+            f'degradation: sigma has {len(sigmas)} values, expected one, or two for an ellipse; correct it.'
+        )
+    width, offset = _aligned_window(gaussian_width(max(sigmas)), scale, resampling)
+    kernel = anisotropic_gaussian_kernel(width, (sigmas[0] ** 2, sigmas[1] ** 2), np.deg2rad(angle))
+    round_one = sigmas[0] == sigmas[1]
+    shape = f'std {sigmas[0]:g}' if round_one else f'stds {sigmas[0]:g} and {sigmas[1]:g} at {angle:g} degrees'
+    draw = DegradationDraw(kernel, resampling, offset, 0.0, 'isotropic' if round_one else 'anisotropic')
+    return FixedBlur(draw, f'{width}x{width} Gaussian of {shape}, {resampling}')
+
+
+def sensor_mtf(scale: int, nyquist_gain: float) -> FixedBlur:
+    """The Gaussian with a sensor's gain at its Nyquist frequency; see ``mtf_sigma``.
+
+    Args:
+        scale: Integer downsampling factor.
+        nyquist_gain: Modulation transfer function of the low-resolution sensor at its Nyquist frequency.
+    """
+    sigma = mtf_sigma(nyquist_gain, scale)
+    blur = gaussian(scale, sigma)
+    return FixedBlur(blur.draw(np.random.default_rng(0)), f'MTF {nyquist_gain:g} at Nyquist, {blur.text}')
+
+
+def kernel_file(scale: int, kernel: str, resampling: str = 'strided') -> FixedBlur:
+    """A blur kernel from a file, normalised to a sum of 1 and applied by correlation.
+
+    Turn the kernel by 180 degrees to convolve. Its middle comes to the centre of a block; where it cannot, because one
+    side is odd and the other even, it lies half a pixel above and to the left.
+
+    Args:
+        scale: Integer downsampling factor.
+        kernel: See ``read_kernel``.
+        resampling: 'strided', 'bicubic' or 'bilinear'. Default: 'strided'.
+    """
+    _check_choice('resampling', resampling, RESAMPLINGS)
+    values = read_kernel(kernel)
+    side = len(values)
+    offset = (scale - side) // 2 if resampling == 'strided' else -(side // 2)
+    draw = DegradationDraw(values, resampling, offset, 0.0, 'user')
+    return FixedBlur(draw, f'{side}x{side} kernel of {kernel}, {resampling}')
+
+
+def bicubic(scale: int, antialias: bool = True) -> FixedBlur:
+    """Bicubic resizing.
+
+    Args:
+        scale: Integer downsampling factor.
+        antialias: True stretches the cubic (a = -0.5) by the scale, as Pillow and MATLAB's imresize do; false
+            interpolates at block centres (a = -0.75), as OpenCV and PyTorch do by default. Default: True.
+    """
+    if not antialias:
+        return FixedBlur(DegradationDraw(np.ones((1, 1)), 'bicubic', 0, 0.0, 'resize'), 'bicubic without antialiasing')
+    kernel = bicubic_kernel(scale)
+    draw = DegradationDraw(kernel, 'strided', (scale - len(kernel)) // 2, 0.0, 'resize')
+    return FixedBlur(draw, 'bicubic with antialiasing')
+
+
+def average(scale: int) -> FixedBlur:
+    """The mean of each block.
+
+    Args:
+        scale: Integer downsampling factor.
+    """
+    kernel = np.full((scale, scale), 1 / scale**2)
+    return FixedBlur(DegradationDraw(kernel, 'strided', 0, 0.0, 'resize'), f'mean of {scale}x{scale} blocks')
+
+
+def strided(scale: int, phase: int | None = None) -> FixedBlur:
+    """One pixel of each block.
+
+    Args:
+        scale: Integer downsampling factor.
+        phase: Row and column of that pixel, from 0. Default: the middle, for even scales the one above and to the left.
+    """
+    phase = (scale - 1) // 2 if phase is None else phase
+    if phase >= scale:
+        raise ValueError(f'degradation: phase is {phase}, expected 0 to {scale - 1} at scale {scale}; correct it.')
+    draw = DegradationDraw(np.ones((1, 1)), 'strided', phase, 0.0, 'resize')
+    return FixedBlur(draw, f'pixel {phase} of each block')
+
+
+_BLURS: dict[str, Callable[..., Blur]] = {
+    'authors_random': AuthorsRandomBlur,
+    'authors_fixed': authors_fixed,
+    'noise_free': noise_free,
+    'gaussian': gaussian,
+    'sensor_mtf': sensor_mtf,
+    'kernel_file': kernel_file,
+    'bicubic': bicubic,
+    'average': average,
+    'strided': strided,
+}
+PRESETS = tuple(_BLURS)
 
 
 def blur_and_downsample(cube: np.ndarray, draw: DegradationDraw, scale: int) -> np.ndarray:
@@ -314,6 +485,24 @@ def _continued(positions: np.ndarray, size: int, boundary: str) -> np.ndarray:
         return positions.clip(0, size - 1)
     positions = positions % (2 * size)
     return np.minimum(positions, 2 * size - 1 - positions)
+
+
+def _authors_kernel(
+    width: int, variances: tuple[float, float], angle: float, resampling: str, scale: int, aligned: bool
+) -> tuple[np.ndarray, int]:
+    if aligned:
+        width, offset = _aligned_window(width, scale, resampling)
+        return anisotropic_gaussian_kernel(width, variances, angle), offset
+    centre = width // 2 + (scale - width % 2) / 2
+    return anisotropic_gaussian_kernel(width, variances, angle, centre), -(width // 2)
+
+
+def _aligned_window(width: int, scale: int, resampling: str) -> tuple[int, int]:
+    """Window that is symmetric about the sampled point, which for even scales lies between two pixels."""
+    if resampling != 'strided':
+        return width, -(width // 2)
+    width += (width + scale) % 2
+    return width, (scale - width) // 2
 
 
 def _check_choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
