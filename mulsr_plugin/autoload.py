@@ -67,6 +67,11 @@ NAMES = {
         'calculate_cc': 'mulsr_plugin.metrics.cc',
         'calculate_uiqi': 'mulsr_plugin.metrics.uiqi',
         'calculate_q2n': 'mulsr_plugin.metrics.q2n',
+        'calculate_d_lambda': 'mulsr_plugin.metrics.qnr',
+        'calculate_d_s': 'mulsr_plugin.metrics.qnr',
+        'calculate_qnr': 'mulsr_plugin.metrics.qnr',
+        'calculate_spectral_consistency': 'mulsr_plugin.metrics.consistency',
+        'calculate_spatial_consistency': 'mulsr_plugin.metrics.consistency',
     },
     'model': {
         'HSISRModel': 'mulsr_plugin.models.hsi_sr_model',
