@@ -15,6 +15,30 @@ NO_REFERENCE = ''
 
 
 @dataclass(frozen=True)
+class GeoReference:
+    """Where an image lies on the ground.
+
+    Attributes:
+        transform (tuple[float]): (a, b, c, d, e, f) with x = a * column + b * row + c and y = d * column + e * row + f
+            at the upper left corner of a pixel, in units of ``crs`` (the order of rasterio and affine).
+        crs (str): Coordinate reference system as WKT; '' where the file names none. Default: ''.
+    """
+
+    transform: tuple[float, float, float, float, float, float]
+    crs: str = ''
+
+    def refined(self, scale: float) -> GeoReference:
+        """Return the reference of the same ground with pixels ``scale`` times smaller (below 1: larger)."""
+        a, b, c, d, e, f = self.transform
+        return GeoReference((a / scale, b / scale, c, d / scale, e / scale, f), self.crs)
+
+    def moved(self, top: int, left: int) -> GeoReference:
+        """Return the reference of the part of the image that begins at row ``top`` and column ``left``."""
+        a, b, c, d, e, f = self.transform
+        return GeoReference((a, b, a * left + b * top + c, d, e, d * left + e * top + f), self.crs)
+
+
+@dataclass(frozen=True)
 class Cube:
     """One spectral image as its source holds it.
 
@@ -24,6 +48,9 @@ class Cube:
         wavelengths (tuple[float] | None): Band centres in nm, one per band, where known.
         rgb (ndarray | None): (H, W, 3) uint8 colour picture of the same scene, R, G, B, where there is one.
         source (str): Where the values come from, for people.
+        geo (GeoReference | None): Where the image lies on the ground, where known. Default: None.
+        bad_bands (tuple[int]): Bands, from 0, that the file itself marks as bad. Default: ().
+        notes (tuple[str]): Sentences on what a reader has assumed or changed, such as units or scale. Default: ().
     """
 
     values: np.ndarray
@@ -31,6 +58,14 @@ class Cube:
     wavelengths: tuple[float, ...] | None = None
     rgb: np.ndarray | None = None
     source: str = ''
+    geo: GeoReference | None = None
+    bad_bands: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_bands(self) -> int:
+        """Number of bands L."""
+        return self.values.shape[2]
 
 
 @dataclass(frozen=True)

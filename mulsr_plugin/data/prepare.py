@@ -108,8 +108,12 @@ def prepare_dataset(
         OSError: The disk is full or refuses.
     """
     phase_of = {key: phase for phase in PHASES for key in getattr(chosen.present, phase)}
-    phased = [(phase_of.get(scene.key) if scene.phase is None else scene.phase, scene) for scene in scenes]
-    phased = [(phase, scene) for phase, scene in phased if phase is not None]
+    phased = [
+        (phase, scene)
+        for scene in scenes
+        for phase in [phase_of.get(scene.key) if scene.phase is None else scene.phase]
+        if phase is not None
+    ]
     for phase, scene in phased:
         for kind in SUFFIX_OF if scene.phase is not None else ('gt', 'rgb') if with_rgb else ('gt',):
             refuse_existing(store_path(output, phase, kind))

@@ -1,0 +1,181 @@
+"""Readers and writers of spectral images: one function each, the format follows from the name.
+
+| Name | Format | Needs |
+|---|---|---|
+| ``.mat`` | MATLAB v4 to v7, v7.3 | v7.3: h5py |
+| ``.npy``, ``.npz`` | NumPy | |
+| ``.hdr``, or its data file | ENVI, all interleaves | rasterio |
+| ``.tif``, ``.tiff`` | TIFF and GeoTIFF | rasterio |
+| a folder | one PNG picture for each band | |
+| ``.png``, ``.jpg``, ``.bmp`` | a picture, as guide; only read | |
+
+``pip install 'mulsr-plugin[formats]'`` installs h5py and rasterio.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mulsr_plugin.data.cube import Cube, check_cube
+from mulsr_plugin.data.cube_store import PathLike, check_key
+from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, Scale, to_cube, whole_files
+from mulsr_plugin.data.formats.mat import read_mat, write_mat
+from mulsr_plugin.data.formats.numpy_files import read_npy, read_npz, write_npy, write_npz
+from mulsr_plugin.data.formats.pictures import band_files, read_band_folder, read_picture, write_band_folder
+from mulsr_plugin.data.formats.raster import envi_files, read_envi, read_tiff, write_envi, write_tiff
+
+__all__ = ['FormatError', 'ReadOptions', 'cube_files', 'read_cube', 'scene_key', 'write_cube']
+
+Reader = Callable[[Path, ReadOptions], RawImage]
+
+ENVI_SUFFIXES = ('.hdr', '.dat', '.img', '.raw', '.bsq', '.bil', '.bip', '.envi')
+READERS: dict[str, Reader] = {
+    '.mat': read_mat,
+    '.npy': read_npy,
+    '.npz': read_npz,
+    **dict.fromkeys(ENVI_SUFFIXES, read_envi),
+    **dict.fromkeys(('.tif', '.tiff'), read_tiff),
+    **dict.fromkeys(('.png', '.jpg', '.jpeg', '.bmp'), read_picture),
+}
+WRITERS: dict[str, Callable[[Path, Cube], None]] = {
+    '.mat': write_mat,
+    '.npy': write_npy,
+    '.npz': write_npz,
+    **dict.fromkeys(('.hdr', '.dat', '.img', '.envi'), write_envi),
+    **dict.fromkeys(('.tif', '.tiff'), write_tiff),
+    '': write_band_folder,
+}
+# A folder of cubes may hold pictures of them too, which are no cubes.
+CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.tif', '.tiff')
+
+
+def read_cube(
+    path: PathLike,
+    key: str | None = None,
+    scale: Scale = None,
+    axes: str | None = None,
+    wavelengths: Sequence[float] | None = None,
+    fill: float | None = None,
+    is_guide: bool = False,
+    drop_bad_bands: bool = False,
+) -> Cube:
+    """Read a spectral image of any format that the package knows.
+
+    Args:
+        path (str | PathLike): File, or folder of band PNGs.
+        key (str | None): Variable of a .mat or .npz file; None takes the only one that can be meant. Default: None.
+        scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the image.
+            None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and 1 / (largest
+            value of the type) for integers. Default: None.
+        axes (str | None): Order of the axes of an array, such as 'bhw' for (bands, rows, columns). None takes the
+            order of the format ('hwb' for .mat, .npy and .npz), unless that looks wrong. Default: None.
+        wavelengths (Sequence[float] | None): Band centres in nm or micrometres, instead of those of the file.
+            Default: None.
+        fill (float | None): Replaces NaN, infinite and no-data values, in units of the file; None refuses them.
+            Default: None.
+        is_guide (bool): Whether it is a guide, which may have one channel and two axes. Default: False.
+        drop_bad_bands (bool): Leave out the bands that an ENVI header marks as bad. Default: False.
+
+    Returns:
+        Cube: Values (H, W, L) in the dtype of the file, with wavelengths in nm, georeference and bad bands where the
+        file has them, and notes on what was assumed or converted.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PermissionError: It may not be read.
+        ImportError: The library for the format is not installed.
+        FormatError: The file is damaged, its content is no cube, or it does not fit the arguments (a ValueError).
+    """
+    path = Path(path).expanduser()
+    options = ReadOptions(key, scale, axes, wavelengths, fill, is_guide, drop_bad_bands)
+    reader = _reader_of(path)
+    try:
+        raw = reader(path, options)
+        return to_cube(path, raw, options)
+    except PermissionError as error:
+        raise PermissionError(f'{path} may not be read ({error.strerror}): change its permissions.') from error
+    except MemoryError as error:
+        raise FormatError(f'{path} does not fit into the memory; cut it into smaller images first.') from error
+
+
+def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
+    """Write a spectral image in the format of the name; a name without a suffix is a folder of band PNGs.
+
+    The file appears whole or not at all. Values, dtype and scale are kept, except that .npy holds float32 in [0, 1]
+    and PNG 16 bits where the dtype does not tell the scale. Wavelengths are kept by all but .npy; georeferences by
+    TIFF, ENVI and .npz; bad bands by ENVI and .npz.
+
+    Args:
+        path (str | PathLike): New file or folder; of ENVI either name, .hdr and .dat are written.
+        cube (Cube): (H, W, L).
+        overwrite (bool): Replace an existing file when the new one is complete; folders are never replaced.
+            Default: False.
+
+    Raises:
+        FileExistsError: It exists and ``overwrite`` is false.
+        ImportError: The library for the format is not installed.
+        ValueError: The format is unknown, or the cube is none.
+        OSError: The disk is full or refuses.
+    """
+    path = Path(path).expanduser()
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
+        names = ' '.join(name for name in WRITERS if name)
+        raise ValueError(
+            f'{path}: no writer for {suffix or "this name"}; choose one of {names}, or no suffix for PNGs.'
+        )
+    check_cube(path.name, cube.values, cube.scale, cube.wavelengths)
+    writer = WRITERS[suffix]
+    with whole_files(path, overwrite, ('.dat', '.hdr') if writer is write_envi else ()) as temporary:
+        writer(temporary, cube)
+
+
+def cube_files(folder: PathLike) -> list[Path]:
+    """Return the cubes of a folder, sorted by name: files of a known format, and sub-folders of band PNGs.
+
+    Raises:
+        FileNotFoundError: No such folder, or no cube in it.
+        PermissionError: It may not be listed.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f'There is no folder {folder} to read cubes from.')
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith('.'))
+        cubes = [entry for entry in entries if entry.suffix.lower() in CUBE_SUFFIXES and entry.is_file()]
+        cubes += [entry for entry in entries if entry.is_dir() and len(band_files(entry)) > 1]
+    except PermissionError as error:
+        raise PermissionError(f'{folder} may not be listed ({error.strerror}): change its permissions.') from error
+    if not cubes:
+        raise FileNotFoundError(
+            f'There is no cube in {folder}: expected files {" ".join(CUBE_SUFFIXES)} or sub-folders of band PNGs.'
+        )
+    return sorted(cubes)
+
+
+def scene_key(path: PathLike) -> str:
+    """Return the name of a scene in a store: that of its file, with blanks and full stops as underscores.
+
+    Raises:
+        ValueError: The name holds other characters that a key cannot have.
+    """
+    return check_key(re.sub(r'[\s.]', '_', Path(path).stem))
+
+
+def _reader_of(path: Path) -> Reader:
+    if path.is_dir():
+        return read_band_folder
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no file {path}.')
+    suffix = path.suffix.lower()
+    if suffix in READERS:
+        return READERS[suffix]
+    try:
+        envi_files(path)
+    except FileNotFoundError:
+        raise FormatError(
+            f'{path} is of no known format; expected {" ".join(READERS)}, or a data file beside its ENVI header .hdr.'
+        ) from None
+    return read_envi

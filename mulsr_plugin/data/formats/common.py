@@ -1,0 +1,326 @@
+"""What all formats share: from a raw array to a checked cube, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+
+from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
+from mulsr_plugin.utils.memory import free_host_memory
+
+AXES = ('hwb', 'whb', 'bhw', 'bwh', 'hbw', 'wbh')
+# A file may declare this much more than it holds (compression); below the size nothing is suspected.
+LARGEST_COMPRESSION = 200
+UNSUSPECTED_SIZE = 1 << 26
+# Optical band centres in micrometres lie below this number, in nanometres above it.
+SMALLEST_NANOMETRE = 100.0
+NANOMETRES_PER = {
+    **dict.fromkeys(('nm', 'nanometer', 'nanometers', 'nanometre', 'nanometres'), 1.0),
+    **dict.fromkeys(('um', 'µm', 'μm', 'micron', 'microns', 'micrometer', 'micrometers', 'micrometre'), 1000.0),
+    'micrometres': 1000.0,
+}
+CLEARLY_MORE = 4
+
+Scale = Union[float, str, None]
+
+
+class FormatError(ValueError):
+    """A file is damaged, of another format, or does not hold what was asked for; one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user may say about a file; the arguments of :func:`mulsr_plugin.data.formats.read_cube`."""
+
+    key: str | None = None
+    scale: Scale = None
+    axes: str | None = None
+    wavelengths: Sequence[float] | None = None
+    fill: float | None = None
+    is_guide: bool = False
+    drop_bad_bands: bool = False
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An image as its file holds it, before units, axes and range are looked at.
+
+    Attributes:
+        values (ndarray): Three axes in the order ``axes``; two axes are rows and columns of one band.
+        axes (str): Order of the axes by the rules of the format, of the letters h, w and b.
+        axes_are_sure (bool): Whether the format names its axes; else an order that looks wrong is questioned.
+        kind (str): Name of the type that sets the range of integers, where it is not the dtype. Default: ''.
+        scale (float | None): Factor to [0, 1] that the file names. Default: None.
+        wavelengths (tuple[float]): Band centres in ``unit``. Default: none.
+        unit (str): Unit of the wavelengths in the words of the file. Default: ''.
+        nodata (float | None): Value that marks pixels without data. Default: None.
+        bad_bands (tuple[int]): Bands, from 0, marked as bad. Default: ().
+        geo (GeoReference | None): Georeference. Default: None.
+    """
+
+    values: np.ndarray
+    axes: str = 'hwb'
+    axes_are_sure: bool = False
+    kind: str = ''
+    scale: float | None = None
+    wavelengths: tuple[float, ...] = ()
+    unit: str = ''
+    nodata: float | None = None
+    bad_bands: tuple[int, ...] = ()
+    geo: GeoReference | None = None
+
+
+def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
+    """Check and complete what a reader has found.
+
+    Raises:
+        ValueError: The array is no cube of real numbers in [0, 1], its axes look wrong, or bands are missing.
+    """
+    values = _arrange(path, _real(path, raw.values), raw, options)
+    notes: list[str] = []
+    values = _without_gaps(path, values, raw.nodata, options.fill, notes)
+    scale = _scale_of(path, values, raw, options.scale, notes)
+    wavelengths = _nanometres(path, raw, options.wavelengths, values.shape[2], notes)
+    bad_bands = raw.bad_bands
+    if options.drop_bad_bands and bad_bands:
+        kept = [band for band in range(values.shape[2]) if band not in bad_bands]
+        if not kept:
+            raise FormatError(f'{path} marks all of its {values.shape[2]} bands as bad; correct its header.')
+        values = np.ascontiguousarray(values[..., kept])
+        wavelengths = None if wavelengths is None else tuple(wavelengths[band] for band in kept)
+        notes.append(f'{len(bad_bands)} bands that the file marks as bad are left out')
+        bad_bands = ()
+    check_cube(path.name, values, scale, wavelengths)
+    return Cube(values, scale, wavelengths, None, path.name, raw.geo, bad_bands, tuple(notes))
+
+
+def check_declared_size(path: Path, declared: int, stored: int, what: str = 'values') -> None:
+    """Refuse a file that would unpack to far more than it can hold, or to more than there is memory, before reading it.
+
+    Args:
+        path (Path): The file, for the message.
+        declared (int): Bytes of the array that the file declares.
+        stored (int): Bytes that the file has for it.
+        what (str): What it declares. Default: 'values'.
+
+    Raises:
+        FormatError: The declared size cannot be.
+    """
+    if declared > UNSUSPECTED_SIZE and declared > LARGEST_COMPRESSION * stored:
+        raise FormatError(
+            f'{path} declares {size_text(declared)} of {what} but holds only {size_text(stored)}: it is damaged or '
+            'made to exhaust the memory; get it again from its source.'
+        )
+    free = free_host_memory()
+    if declared > free:
+        raise FormatError(
+            f'{path} holds {size_text(declared)} of {what}, but only {size_text(free)} of memory are free; cut it into '
+            'smaller images first.'
+        )
+
+
+def size_text(nbytes: int) -> str:
+    """Return a number of bytes for people, such as ``1.2 GB``."""
+    for limit, unit in ((1e9, 'GB'), (1e6, 'MB'), (1e3, 'kB')):
+        if nbytes >= limit:
+            return f'{nbytes / limit:.1f} {unit}'
+    return f'{nbytes} bytes'
+
+
+def as_default_range(cube: Cube) -> np.ndarray:
+    """Return values that a reader takes to [0, 1] by their dtype alone: as they are, else as float32 in [0, 1]."""
+    if np.isclose(cube.scale, default_scale(cube.values.dtype.name), rtol=1e-12, atol=0):
+        return cube.values
+    return np.multiply(cube.values, np.float32(cube.scale), dtype=np.float32, casting='unsafe')
+
+
+def default_scale(kind: str) -> float:
+    """Return the factor to [0, 1] of a type: 1 for floats, 1 / largest value for integers."""
+    return 1.0 / float(np.iinfo(kind).max) if 'int' in kind else 1.0
+
+
+@contextmanager
+def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> Iterator[Path]:
+    """Give a name to write to; what was written appears at ``path`` only when the block ends without an error.
+
+    Args:
+        path (Path): The new file or folder; its parents are made where needed.
+        overwrite (bool): Replace what is there, at the very end; else it is refused.
+        suffixes (Sequence[str]): Suffixes of the files that are written instead of ``path`` itself, in the order in
+            which they are put into place.
+
+    Yields:
+        Path: Name in a new folder beside ``path``, to which ``suffixes`` may be given.
+
+    Raises:
+        FileExistsError: There is something already and ``overwrite`` is false.
+        OSError: The disk is full or refuses; nothing is left behind and nothing was changed.
+    """
+    targets = [path.with_suffix(suffix) for suffix in suffixes] or [path]
+    for target in targets:
+        if os.path.lexists(target) and (not overwrite or target.is_dir()):
+            raise FileExistsError(f'{target} exists already and is left as it is: remove it or choose another output.')
+    new_parents = [folder for folder in path.parents if not folder.exists()]
+    temporary = path.parent / f'.{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}'
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary / path.name
+        new_parents = []
+        for target in targets:
+            os.replace(temporary / target.name, target)
+    except OSError as error:
+        raise OSError(
+            f'Cannot write {path}: {_reason(error, path)}; nothing was kept: make room or choose another output.'
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in new_parents:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def sync(path: Path) -> None:
+    """Bring a file to the disk, so that a full disk is told now."""
+    with open(path, 'rb+') as file:
+        os.fsync(file.fileno())
+
+
+def _reason(error: OSError, path: Path) -> str:
+    parent = next(folder for folder in path.parents if folder.exists())
+    free = shutil.disk_usage(parent).free
+    # Libraries pass the reason on in their own words or not at all.
+    if error.errno == errno.ENOSPC or free < UNSUSPECTED_SIZE // 64:
+        return f'the disk is full ({size_text(free)} free)'
+    return error.strerror or str(error)
+
+
+def _real(path: Path, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == 'c':
+        raise FormatError(f'{path} holds complex values ({values.dtype}); a cube holds real values: save its modulus.')
+    if values.dtype.kind not in 'uif' or values.dtype.itemsize > 8:
+        raise FormatError(
+            f'{path} holds {values.dtype} values, expected real numbers (integers or floats): save it as such an array.'
+        )
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder('='))
+
+
+def _arrange(path: Path, values: np.ndarray, raw: RawImage, options: ReadOptions) -> np.ndarray:
+    """Bring the array into the order rows, columns, bands."""
+    if values.size == 0:
+        raise FormatError(f'{path} is empty: its array has the shape {values.shape}; save it again.')
+    if values.ndim == 2 and options.is_guide:
+        return values[..., None]
+    if values.ndim != 3:
+        raise FormatError(
+            f'{path} holds an array of shape {values.shape}, expected the three axes rows, columns and bands'
+            f'{"; a single band can only be a guide" if values.ndim == 2 else ""}.'
+        )
+    if options.axes is not None and options.axes not in AXES:
+        raise ValueError(f'axes is {options.axes!r}, expected the order of h, w and b in the file, such as bhw.')
+    if options.axes is None and not raw.axes_are_sure:
+        _question_axes(path, values.shape, raw)
+    axes = options.axes or raw.axes
+    values = values.transpose([axes.index(letter) for letter in 'hwb'])
+    if values.shape[2] == 1 and not options.is_guide:
+        raise FormatError(f'{path} has one band, a cube has several; give it as the guide, or name another file.')
+    return np.ascontiguousarray(values)
+
+
+def _question_axes(path: Path, stored: tuple[int, ...], raw: RawImage) -> None:
+    """Refuse an order of the axes that contradicts the wavelengths or looks transposed."""
+    first, middle, last = stored
+    bands = stored[raw.axes.index('b')]
+    if raw.wavelengths:
+        wrong = len(raw.wavelengths) != bands and len(raw.wavelengths) in stored
+    elif raw.axes == 'bhw':
+        wrong = last < middle and (first == middle or first >= CLEARLY_MORE * last)
+    else:
+        # Far fewer rows than columns, and as many bands as an image has columns.
+        wrong = first < middle and (last == middle or last >= CLEARLY_MORE * first)
+    if wrong:
+        raise FormatError(
+            f'{path} holds an array of shape {stored}, which read as {raw.axes} (h rows, w columns, b bands) has '
+            f'{bands} bands and looks transposed; give the order with axes (--axes), such as '
+            f'{"hwb" if raw.axes == "bhw" else "bhw"}, or {raw.axes} if it is right.'
+        )
+
+
+def _without_gaps(
+    path: Path, values: np.ndarray, nodata: float | None, fill: float | None, notes: list[str]
+) -> np.ndarray:
+    """Fill, or refuse, NaN, infinite and no-data values."""
+    gaps = ~np.isfinite(values) if values.dtype.kind == 'f' else None
+    if nodata is not None and np.isfinite(nodata):
+        marked = values == nodata
+        gaps = marked if gaps is None else gaps | marked
+    if gaps is None or not gaps.any():
+        return values
+    count, band = int(gaps.sum()), int(np.argmax(gaps.any(axis=(0, 1))))
+    what = 'NaN, infinite or no-data' + ('' if nodata is None else f' ({nodata:g})')
+    if fill is None:
+        raise FormatError(
+            f'{path} has {count} {what} values, the first in band {band + 1}; crop them away, or say with fill '
+            '(--fill 0) which value they get.'
+        )
+    notes.append(f'{count} {what} values are set to {fill:g}')
+    values = values.copy()
+    values[gaps] = fill
+    return values
+
+
+def _scale_of(path: Path, values: np.ndarray, raw: RawImage, asked: Scale, notes: list[str]) -> float:
+    """Return the factor to [0, 1]: the one asked for, the one of the file, or that of the type."""
+    if asked == 'max':
+        largest = float(values.max())
+        if not largest > 0:
+            raise FormatError(f'{path} has no value above 0, so that its largest value gives no scale.')
+        notes.append(f'divided by its largest value {largest:g}')
+        return 1.0 / largest
+    if asked is not None:
+        return float(asked)
+    if raw.scale is not None:
+        notes.append(f'scale {raw.scale:g} as the file says')
+        return raw.scale
+    kind = raw.kind or values.dtype.name
+    scale = default_scale(kind)
+    if 'int' not in kind and not in_unit_range(values, scale):
+        raise FormatError(
+            f'{path} holds {kind} values from {values.min():.6g} to {values.max():.6g}; give the factor that brings '
+            'them to [0, 1], such as --scale 1/65535 for 16-bit values or --scale max, or clip them at their source.'
+        )
+    if scale != 1:
+        notes.append(f'scale {scale:.6g} by its type {kind}')
+    return scale
+
+
+def _nanometres(
+    path: Path, raw: RawImage, asked: Sequence[float] | None, bands: int, notes: list[str]
+) -> tuple[float, ...] | None:
+    """Return the band centres in nm."""
+    waves = tuple(float(wave) for wave in (raw.wavelengths if asked is None else asked))
+    if not waves:
+        return None
+    if len(waves) != bands:
+        raise FormatError(f'{path} has {bands} bands but {len(waves)} wavelengths; give one for each band.')
+    if not all(np.isfinite(wave) and wave > 0 for wave in waves):
+        raise FormatError(f'{path}: its wavelengths are not all positive numbers; correct them.')
+    unit = raw.unit.strip().lower() if asked is None else ''
+    factor = NANOMETRES_PER.get(unit)
+    if factor is None:
+        factor = 1000.0 if max(waves) < SMALLEST_NANOMETRE else 1.0
+    if factor == 1:
+        return waves
+    notes.append('wavelengths converted from micrometres to nanometres')
+    # 0.4 micrometres are 400 nm, not 400.00000000000006
+    return tuple(round(wave * factor, 6) for wave in waves)

@@ -1,0 +1,220 @@
+"""MATLAB files: v4 to v7 with SciPy, v7.3 (HDF5) with h5py, which the extra ``formats`` installs.
+
+Besides the cube three things are looked for: band centres in a vector named like ``wavelengths``, the factor to [0, 1]
+in ``scale_to_unit`` (the writer's name for it), and ``nRow`` and ``nCol``, with which a matrix (bands, pixels) is laid
+out column by column, as in the widespread files of unmixing scenes. A georeference has no place in the format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.io
+
+from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.formats.common import (
+    FormatError,
+    RawImage,
+    ReadOptions,
+    check_declared_size,
+    sync,
+)
+
+HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
+HDF5_OFFSET = 512  # MATLAB puts its own header of this size before the HDF5 file
+CLASS_SIZES = {
+    'double': 8,
+    'single': 4,
+    **{f'{sign}int{bits}': bits // 8 for sign in ('', 'u') for bits in (8, 16, 32, 64)},
+}
+WAVELENGTH_NAMES = ('wavelengths', 'wavelength', 'wl', 'lambda')
+SCALE_NAME = 'scale_to_unit'
+LARGEST_V5_VARIABLE = 2**31 - 1  # bytes
+
+
+class Variable(NamedTuple):
+    """An entry of a MATLAB file: shape in MATLAB's order and MATLAB's class."""
+
+    shape: tuple[int, ...]
+    kind: str
+
+
+def read_mat(path: Path, options: ReadOptions) -> RawImage:
+    """Read the cube of a ``.mat`` file of any version; see the module for what is looked for besides.
+
+    Raises:
+        ImportError: The file is v7.3 and h5py is not installed.
+        FormatError: The file is damaged, or the variable is missing, ambiguous, complex or not numeric.
+    """
+    try:
+        return _read_hdf5(path, options) if _is_hdf5(path) else _read_v5(path, options)
+    except (ImportError, FormatError, PermissionError):
+        raise
+    # Readers of foreign formats fail in any manner on a damaged file.
+    except Exception as error:
+        raise FormatError(
+            f'{path} cannot be read as a MATLAB file ({error}): it is damaged or no .mat file.'
+        ) from error
+
+
+def write_mat(path: Path, cube: Cube) -> None:
+    """Write a cube as variable ``cube`` with ``scale_to_unit`` and ``wavelengths``; v5, beyond 2 GB v7.3.
+
+    Raises:
+        ImportError: The cube needs v7.3 and h5py is not installed.
+    """
+    variables = {'cube': cube.values, SCALE_NAME: np.float64(cube.scale)}
+    if cube.wavelengths is not None:
+        variables['wavelengths'] = np.asarray(cube.wavelengths)
+    if cube.values.nbytes > LARGEST_V5_VARIABLE:
+        _write_hdf5(path, variables)
+    else:
+        scipy.io.savemat(str(path), variables, appendmat=False)
+    sync(path)
+
+
+def _is_hdf5(path: Path) -> bool:
+    with open(path, 'rb') as file:
+        start = file.read(HDF5_OFFSET + len(HDF5_SIGNATURE))
+    return start.startswith(HDF5_SIGNATURE) or start[HDF5_OFFSET:] == HDF5_SIGNATURE
+
+
+def _read_v5(path: Path, options: ReadOptions) -> RawImage:
+    # whosmat reads the directory only, so a file with many variables costs no more than its cube.
+    variables = {name: Variable(shape, kind) for name, shape, kind in scipy.io.whosmat(str(path), appendmat=False)}
+    name = _choose(path, variables, options)
+    size = path.stat().st_size
+    chosen = [name, *_companions(variables)]
+    for each in chosen:
+        # Compressed integers in a variable of doubles: a file may hold an eighth of what is declared.
+        check_declared_size(path, _nbytes(variables[each]), 8 * size)
+    found = scipy.io.loadmat(str(path), appendmat=False, variable_names=chosen)
+    if np.iscomplexobj(found[name]):
+        raise FormatError(f'{path}: {name} is complex; a cube holds real values.')
+    return _assemble(path, name, variables[name].kind, found)
+
+
+def _read_hdf5(path: Path, options: ReadOptions) -> RawImage:
+    h5py = _h5py(path)
+    with h5py.File(path, 'r') as file:
+        variables = {name: _hdf5_variable(item) for name, item in file.items() if not name.startswith('#')}
+        name = _choose(path, variables, options)
+        found = {}
+        for each in [name, *_companions(variables)]:
+            check_declared_size(path, file[each].nbytes, file[each].id.get_storage_size())
+            # HDF5 lists MATLAB's column-major axes in reverse.
+            found[each] = np.asarray(file[each][()]).T
+    return _assemble(path, name, variables[name].kind, found)
+
+
+def _h5py(path: Path) -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is a MATLAB v7.3 file, which needs h5py: pip install 'mulsr-plugin[formats]', or save it with "
+            "MATLAB's -v7."
+        ) from error
+    return h5py
+
+
+def _hdf5_variable(item: Any) -> Variable:
+    if not hasattr(item, 'dtype'):
+        return Variable((1, 1), 'struct')
+    dtype: np.dtype = item.dtype
+    if dtype.names:
+        return Variable(item.shape[::-1], 'complex')
+    kind = {'float64': 'double', 'float32': 'single'}.get(dtype.name, dtype.name)
+    # Logical and text arrays are stored as integers too; only MATLAB's own label tells.
+    label = item.attrs.get('MATLAB_class', kind)
+    return Variable(item.shape[::-1], label.decode() if isinstance(label, bytes) else str(label))
+
+
+def _choose(path: Path, variables: dict[str, Variable], options: ReadOptions) -> str:
+    """Return the variable to read: the named one, or the only one that can be meant."""
+    held = ', '.join(f'{n} {"x".join(map(str, v.shape))} {v.kind}' for n, v in variables.items()) or 'nothing'
+    dimensions = (2, 3) if options.is_guide else (3,)
+    what = '2-D or 3-D array' if options.is_guide else '3-D array'
+    if options.key is not None and options.key not in variables:
+        raise FormatError(f'{path} has no variable {options.key}; it holds {held}.')
+    candidates = [
+        name
+        for name, (shape, kind) in variables.items()
+        if kind in CLASS_SIZES
+        and name not in (*WAVELENGTH_NAMES, SCALE_NAME)
+        and ((len(shape) in dimensions and min(shape[:2]) != 1) or _is_matrix_of_pixels(shape, variables))
+    ]
+    if options.key is not None:
+        shape, kind = variables[options.key]
+        if options.key not in candidates and (kind not in CLASS_SIZES or len(shape) not in dimensions):
+            raise FormatError(f'{path}: {options.key} is no {what} of real numbers; the file holds {held}.')
+        return options.key
+    if not candidates:
+        raise FormatError(f'{path} holds no {what} of real numbers; it holds {held}.')
+    if len(candidates) > 1:
+        raise FormatError(f'{path} holds several {what}s, name one with --key; it holds {held}.')
+    return candidates[0]
+
+
+def _is_matrix_of_pixels(shape: tuple[int, ...], variables: dict[str, Variable]) -> bool:
+    """Tell whether a shape may be (bands, pixels): a wide matrix in a file that says how its pixels are laid out."""
+    return len(shape) == 2 and min(shape) > 1 and {'nRow', 'nCol'} <= set(variables)
+
+
+def _companions(variables: dict[str, Variable]) -> list[str]:
+    """Names of the small numeric variables that say more about the cube."""
+    wanted = (*WAVELENGTH_NAMES, SCALE_NAME, 'nRow', 'nCol')
+    return [name for name in wanted if name in variables and variables[name].kind in CLASS_SIZES]
+
+
+def _nbytes(variable: Variable) -> int:
+    # Python's integers: declared sides may have a product beyond 64 bits
+    count = CLASS_SIZES.get(variable.kind, 1)
+    for side in variable.shape:
+        count *= int(side)
+    return count
+
+
+def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray]) -> RawImage:
+    values = found[name]
+    sure = False
+    if values.ndim == 2 and {'nRow', 'nCol'} <= set(found):
+        values, sure = _from_matrix(path, name, values, found), True
+    waves = next((found[each] for each in WAVELENGTH_NAMES if each in found), np.empty(0))
+    scale = found.get(SCALE_NAME)
+    return RawImage(
+        values,
+        axes_are_sure=sure,
+        kind=kind,
+        scale=float(scale.item()) if scale is not None and scale.size == 1 else None,
+        wavelengths=tuple(float(wave) for wave in waves.ravel()),
+    )
+
+
+def _from_matrix(path: Path, name: str, matrix: np.ndarray, found: dict[str, np.ndarray]) -> np.ndarray:
+    """Lay a matrix (bands, pixels) or (pixels, bands) out as (H, W, L), pixels column by column as MATLAB does."""
+    height, width = (int(found[side].ravel()[0]) for side in ('nRow', 'nCol'))
+    if matrix.shape[1] == height * width:
+        matrix = matrix.T
+    if height < 1 or matrix.shape[0] != height * width:
+        raise FormatError(
+            f'{path}: {name} is {matrix.shape[0]}x{matrix.shape[1]}, but nRow {height} times nCol {width} is neither '
+            'of its sides; correct nRow and nCol.'
+        )
+    return matrix.reshape(width, height, -1).transpose(1, 0, 2)
+
+
+def _write_hdf5(path: Path, variables: dict[str, Any]) -> None:
+    """Write as MATLAB does: axes in reverse, its class as an attribute, its own header in front."""
+    h5py = _h5py(path)
+    with h5py.File(path, 'w', userblock_size=HDF5_OFFSET) as file:
+        for name, values in variables.items():
+            matrix = np.atleast_2d(values)
+            dataset = file.create_dataset(name, data=matrix.T)
+            kind = {'float64': 'double', 'float32': 'single'}.get(matrix.dtype.name, matrix.dtype.name)
+            dataset.attrs['MATLAB_class'] = np.bytes_(kind)
+    # Text, then version 0x0200 and the mark of little-endian order, as MATLAB's documentation of the header has it.
+    with open(path, 'rb+') as file:
+        file.write(b'MATLAB 7.3 MAT-file'.ljust(124) + b'\x00\x02IM')

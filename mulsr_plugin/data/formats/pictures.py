@@ -1,0 +1,127 @@
+"""A folder of grey pictures, one a band, and single pictures for guides, with OpenCV.
+
+The bands of a folder are its PNG files in the order of the numbers in their names. Band centres
+may stand in ``wavelengths.txt`` beside them, one number a line, in nm.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mulsr_plugin.data.cave import bmp_is_short, png_fault
+from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.formats.common import (
+    FormatError,
+    RawImage,
+    ReadOptions,
+    check_declared_size,
+    default_scale,
+    sync,
+)
+
+WAVELENGTHS_FILE = 'wavelengths.txt'
+PNG_SIZE = struct.Struct('>II')
+PNG_SIZE_AT = 16
+
+
+def read_picture(path: Path, options: ReadOptions) -> RawImage:
+    """Read a PNG, JPEG or BMP picture as R, G, B or grey.
+
+    Raises:
+        FormatError: The picture is damaged or cut short.
+    """
+    image = _decode(path)
+    if image.ndim == 3:
+        # OpenCV has B, G, R, and transparency last.
+        image = image[..., 2::-1]
+    return RawImage(image if image.ndim == 3 else image[..., None], axes_are_sure=True)
+
+
+def read_band_folder(path: Path, options: ReadOptions) -> RawImage:
+    """Read the PNG pictures of a folder as bands.
+
+    Raises:
+        FormatError: There is no picture, or the pictures are not alike, or one is damaged.
+    """
+    files = band_files(path)
+    if not files:
+        raise FormatError(f'There is no PNG picture in the folder {path}, expected one for each band.')
+    first = _grey(files[0])
+    check_declared_size(path, first.nbytes * len(files), sum(file.stat().st_size for file in files))
+    values = np.empty((*first.shape, len(files)), first.dtype)
+    for band, file in enumerate(files):
+        image = _grey(file)
+        if image.shape != first.shape or image.dtype != first.dtype:
+            raise FormatError(
+                f'{file} is {image.shape[1]}x{image.shape[0]} pixels of {image.dtype}, but {files[0].name} is '
+                f'{first.shape[1]}x{first.shape[0]} of {first.dtype}; the bands of a cube must agree.'
+            )
+        values[..., band] = image
+    return RawImage(values, axes_are_sure=True, wavelengths=_read_wavelengths(path / WAVELENGTHS_FILE))
+
+
+def write_band_folder(path: Path, cube: Cube) -> None:
+    """Write one grey PNG for each band, ``band_001.png`` onwards: uint8 as it is, all else as 16 bits of [0, 1]."""
+    path.mkdir()
+    values = cube.values
+    if values.dtype not in (np.uint8, np.uint16) or cube.scale != default_scale(values.dtype.name):
+        values = np.round(np.clip(values * np.float64(cube.scale), 0, 1) * 65535).astype(np.uint16)
+    for band in range(cube.num_bands):
+        file = path / f'band_{band + 1:03d}.png'
+        done, data = cv2.imencode('.png', np.ascontiguousarray(values[..., band]))
+        if not done:
+            raise FormatError(f'{file} cannot be encoded as PNG.')
+        file.write_bytes(data.tobytes())
+        sync(file)
+    if cube.wavelengths is not None:
+        (path / WAVELENGTHS_FILE).write_text(''.join(f'{wave!r}\n' for wave in cube.wavelengths), encoding='ascii')
+
+
+def band_files(folder: Path) -> list[Path]:
+    """Return the PNG files of a folder in the order of the last number in their names."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() == '.png' and not file.name.startswith('.'))
+    return sorted(files, key=lambda file: (int((re.findall(r'\d+', file.stem) or ['0'])[-1]), file.name))
+
+
+def _grey(path: Path) -> np.ndarray:
+    image = _decode(path)
+    if image.ndim == 3:
+        if not (image[..., :3] == image[..., :1]).all():
+            raise FormatError(f'{path} is a colour picture; a band is grey.')
+        image = image[..., 0]
+    return image
+
+
+def _decode(path: Path) -> np.ndarray:
+    data = path.read_bytes()
+    fault = None
+    if path.suffix.lower() == '.png':
+        fault = png_fault(data)
+        if fault is None:
+            width, height = PNG_SIZE.unpack_from(data, PNG_SIZE_AT)
+            check_declared_size(path, width * height, len(data), 'pixels')
+    elif path.suffix.lower() == '.bmp' and bmp_is_short(data):
+        fault = 'is cut short or no BMP'
+    image = None
+    if fault is None:
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            image = None
+    if image is None:
+        raise FormatError(f'{path} {fault or "cannot be decoded"}; copy it again.')
+    return image
+
+
+def _read_wavelengths(path: Path) -> tuple[float, ...]:
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(float(line) for line in path.read_text(encoding='utf-8-sig').split())
+    except ValueError as error:
+        raise FormatError(f'{path} is no list of numbers ({error}); give one wavelength in nm a line.') from error
