@@ -2,10 +2,12 @@
 """Prepare a data set of spectral scenes as LMDB stores for training and testing.
 
   python scripts/prepare_dataset.py cave --input complete_ms_data.zip --output datasets/cave
-  python scripts/prepare_dataset.py mat --input my_scenes --output datasets/mine --test-scenes a,b
+  python scripts/prepare_dataset.py cubes --input my_scenes --output datasets/mine --test-scenes a,b
+  python scripts/prepare_dataset.py pair --input ms.tif --guide pan.tif --output datasets/pair --reduced
   python scripts/prepare_dataset.py verify datasets/cave
 
-The output folder gets train.lmdb and test.lmdb, which option files name as dataroot_gt with io_backend type lmdb.
+The output folder gets train.lmdb and test.lmdb, which option files name as dataroot_gt with io_backend type lmdb;
+_lq and _rgb in a name stand for dataroot_lq and dataroot_rgb. Pairs without ground truth are lq.lmdb and rgb.lmdb.
 They appear only when they are complete; what exists is never overwritten.
 """
 
@@ -75,6 +77,8 @@ def prepare(args: argparse.Namespace) -> int:
     if chosen.unlisted:
         print(f'Leaving out {len(chosen.unlisted)} scenes that the list does not name: {", ".join(chosen.unlisted)}')
     done = prepare_dataset(scenes, args.output, chosen, args.with_rgb)
+    for note in done.notes:
+        print(note)
     for path, count in done.stores.items():
         print(f'{path}: {count} scenes')
     return verify([args.output]) if args.verify else 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.cube_store import CubeHeader, CubeStoreError, PathLike
-from mulsr_plugin.data.mat import mat_scenes
+from mulsr_plugin.data.cubes import cube_scenes
 
 
 class MatFolder:
@@ -19,7 +19,7 @@ class MatFolder:
     memory holds, prepare an LMDB, of which only the rows of a crop are read.
 
     Args:
-        path (str | PathLike): Folder with ``*.mat`` files, see ``mat_scenes``.
+        path (str | PathLike): Folder with ``*.mat`` files, see ``cube_scenes``.
 
     Raises:
         FileNotFoundError: No such folder, or no .mat file in it.
@@ -28,7 +28,7 @@ class MatFolder:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        self._scenes = {scene.key: scene for scene in mat_scenes(path)}
+        self._scenes = {scene.key: scene for scene in cube_scenes(path, '.mat')}
         self._cubes: dict[str, Cube] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -31,11 +31,13 @@ class Preparation:
         stores (dict[str, int]): Path of every store and its number of scenes.
         missing (tuple[str]): Listed scenes that the source does not have.
         unlisted (tuple[str]): Scenes of the source that no list names; they are in no store.
+        notes (tuple[str]): What the readers have assumed or converted, with the number of scenes.
     """
 
     stores: dict[str, int]
     missing: tuple[str, ...]
     unlisted: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check_outputs(output: PathLike, with_rgb: bool = False) -> None:
@@ -125,7 +127,7 @@ def prepare_dataset(
             stores.add(phase, scene.key, scene.load(), with_rgb)
         _publish_together(list(stores.writers.values()))
     counts = {str(path): stores.counts[path] for path in stores.writers}
-    return Preparation(counts, chosen.missing, chosen.unlisted)
+    return Preparation(counts, chosen.missing, chosen.unlisted, stores.told())
 
 
 def verify_dataset(path: PathLike) -> dict[str, list[str]]:
@@ -156,6 +158,7 @@ class _Stores:
         self._output = output
         self._stack = stack
         self._first: dict[str, tuple[str, int]] = {}
+        self._notes: dict[str, set[str]] = {}
 
     def add(self, phase: str, key: str, scene: Cube | SceneCubes, with_rgb: bool) -> None:
         """Write the images of a scene into the stores of its phase."""
@@ -172,6 +175,12 @@ class _Stores:
                 self.writers[path] = self._stack.enter_context(CubeStoreWriter(path))
             self.writers[path].add(key, cube.values, cube.scale, cube.wavelengths, cube.source)
             self.counts[path] = self.counts.get(path, 0) + 1
+            for note in cube.notes:
+                self._notes.setdefault(f'guide: {note}' if kind == 'rgb' else note, set()).add(key)
+
+    def told(self) -> tuple[str, ...]:
+        """Return the notes of all cubes, each once with its scenes."""
+        return tuple(f'{_abridged(sorted(keys))}: {note}' for note, keys in self._notes.items())
 
     def _check_bands(self, what: str, key: str, cube: Cube | None) -> None:
         if cube is None:
@@ -182,6 +191,10 @@ class _Stores:
                 f'Scene {key} has {cube.values.shape[2]} bands{what}, but {first} has {bands}; the scenes of a data '
                 'set must have the same bands.'
             )
+
+
+def _abridged(keys: Sequence[str]) -> str:
+    return ', '.join(keys[:3]) + (f' and {len(keys) - 3} more' if len(keys) > 3 else '')
 
 
 def _picture_of(key: str, cube: Cube) -> Cube:

@@ -10,10 +10,15 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 from mulsr_plugin.data.cave import cave_scenes
 from mulsr_plugin.data.cube import SourceScene
-from mulsr_plugin.data.mat import mat_scenes
+from mulsr_plugin.data.cube_store import check_key
+from mulsr_plugin.data.cubes import cube_scenes
+from mulsr_plugin.data.formats import AXES, read_numbers, scene_key
+from mulsr_plugin.data.pair import PairFiles, pair_scenes, read_pair_list
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,19 +50,49 @@ class Source:
     has_pictures: bool = False
 
 
-def parse_scale(text: str) -> float:
-    """Read a positive number or fraction.
+def parse_scale(text: str) -> float | str:
+    """Read a positive number or fraction, or the word max.
 
     Raises:
-        argparse.ArgumentTypeError: It is neither.
+        argparse.ArgumentTypeError: It is none of these.
     """
+    if text == 'max':
+        return text
     try:
         value = float(Fraction(text))
     except (ValueError, ZeroDivisionError):
         value = 0.0
     if value <= 0:
-        raise argparse.ArgumentTypeError(f'{text} is no positive number or fraction such as 0.5 or 1/4095')
+        raise argparse.ArgumentTypeError(f'{text} is no positive number or fraction such as 0.5 or 1/4095, nor max')
     return value
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser, prefix: str = '', what: str = 'cube') -> None:
+    """Add the options with which a file is read, see ``read_cube``.
+
+    Args:
+        parser (ArgumentParser): Where to.
+        prefix (str): Put before the names, such as 'guide-'. Default: ''.
+        what (str): What the file holds, for the help. Default: 'cube'.
+    """
+    parser.add_argument(f'--{prefix}key', help=f'variable of a .mat or .npz file that holds the {what}')
+    parser.add_argument(
+        f'--{prefix}scale',
+        type=parse_scale,
+        help=f'factor that brings values of the {what} to [0, 1], such as 1/4095, or the word max for 1 / its largest '
+        'value; default: as the file says, else 1 for floats, 1 / largest value of the type for integers',
+    )
+    parser.add_argument(
+        f'--{prefix}axes', choices=AXES, help='order of rows (h), columns (w) and bands (b) in the file, such as bhw'
+    )
+    parser.add_argument(
+        f'--{prefix}fill', type=float, help='replaces NaN, infinite and no-data values; default: refuse'
+    )
+
+
+def reading_options(args: argparse.Namespace, prefix: str = '') -> dict[str, Any]:
+    """Return the arguments of ``read_cube`` from those of :func:`add_reading_arguments`."""
+    return {name: getattr(args, prefix + name) for name in ('key', 'scale', 'axes', 'fill')}
 
 
 def _cave(path: str, args: argparse.Namespace) -> list[SourceScene]:
@@ -65,16 +100,56 @@ def _cave(path: str, args: argparse.Namespace) -> list[SourceScene]:
 
 
 def _mat(path: str, args: argparse.Namespace) -> list[SourceScene]:
-    return mat_scenes(path, args.key, args.scale)
+    return cube_scenes(path, '.mat', **_cube_options(args))
 
 
-def _add_mat_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--key', help='variable that holds the cube; default: the only 3-D numeric one')
+def _cubes(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    return cube_scenes(path, **_cube_options(args))
+
+
+def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    cube_options, guide_options = _cube_options(args), reading_options(args, 'guide_')
+    if args.guide is None:
+        if args.name is not None:
+            raise ValueError('--name names a single pair; the names of a list stand in its lines.')
+        pairs = read_pair_list(path, cube_options, guide_options)
+    else:
+        key = scene_key(path) if args.name is None else check_key(args.name)
+        pairs = [PairFiles(key, Path(path), Path(args.guide), cube_options, guide_options)]
+    return pair_scenes(pairs, args.reduced, args.test_part, args.degradation)
+
+
+def _cube_options(args: argparse.Namespace) -> dict[str, Any]:
+    wavelengths = None if args.wavelengths is None else read_numbers(args.wavelengths)
+    return {**reading_options(args), 'wavelengths': wavelengths, 'drop_bad_bands': args.drop_bad_bands}
+
+
+def _add_cube_arguments(parser: argparse.ArgumentParser) -> None:
+    add_reading_arguments(parser)
+    parser.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres in nm or micrometres')
     parser.add_argument(
-        '--scale',
-        type=parse_scale,
-        help='factor that brings values to [0, 1], such as 1/4095; default: 1 for floats, '
-        '1 / largest value of the type for integers',
+        '--drop-bad-bands', action='store_true', help='leave out bands that an ENVI header marks as bad'
+    )
+
+
+def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_cube_arguments(parser)
+    parser.add_argument(
+        '--guide', help='high-resolution guide: RGB, panchromatic or multispectral; may be the same file'
+    )
+    add_reading_arguments(parser, 'guide-', 'guide')
+    parser.add_argument('--name', help='name of the scene; default: that of the cube file')
+    parser.add_argument(
+        '--reduced',
+        action='store_true',
+        help="also write the pair reduced by its own scale (Wald's protocol), with the cube itself as ground truth: "
+        'train.lmdb, train_lq.lmdb, train_rgb.lmdb from the upper rows, test*.lmdb from the lower ones',
+    )
+    parser.add_argument(
+        '--test-part', type=float, default=0.25, help='share of the rows for tests, with --reduced; default: 0.25'
+    )
+    parser.add_argument(
+        '--degradation', default='noise_free', help='preset that reduces the cube, with --reduced; default: noise_free'
     )
 
 
@@ -86,10 +161,23 @@ SOURCES: dict[str, Source] = {
         default_split='cave_80_20',
         has_pictures=True,
     ),
+    'cubes': Source(
+        help='a folder of cubes: .mat, .npy, .npz, ENVI, TIFF, sub-folders of band PNGs',
+        input_help='folder with one file (or sub-folder of PNGs) for each cube',
+        scenes=_cubes,
+        add_arguments=_add_cube_arguments,
+    ),
     'mat': Source(
         help='a folder of MATLAB files (v5 or v7.3), one cube (height, width, bands) each',
         input_help='folder with *.mat files',
         scenes=_mat,
-        add_arguments=_add_mat_arguments,
+        add_arguments=_add_cube_arguments,
+    ),
+    'pair': Source(
+        help='low-resolution cubes with high-resolution guides and no ground truth, of any sensor',
+        input_help='the cube, with --guide; or a text file with one "cube, guide" or "cube, guide, name" a line',
+        scenes=_pair,
+        add_arguments=_add_pair_arguments,
+        splits=False,
     ),
 }

@@ -20,13 +20,22 @@ from pathlib import Path
 
 from mulsr_plugin.data.cube import Cube, check_cube
 from mulsr_plugin.data.cube_store import PathLike, check_key
-from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, Scale, to_cube, whole_files
+from mulsr_plugin.data.formats.common import (
+    AXES,
+    FormatError,
+    RawImage,
+    ReadOptions,
+    Scale,
+    read_numbers,
+    to_cube,
+    whole_files,
+)
 from mulsr_plugin.data.formats.mat import read_mat, write_mat
 from mulsr_plugin.data.formats.numpy_files import read_npy, read_npz, write_npy, write_npz
 from mulsr_plugin.data.formats.pictures import band_files, read_band_folder, read_picture, write_band_folder
 from mulsr_plugin.data.formats.raster import envi_files, read_envi, read_tiff, write_envi, write_tiff
 
-__all__ = ['FormatError', 'ReadOptions', 'cube_files', 'read_cube', 'scene_key', 'write_cube']
+__all__ = ['AXES', 'FormatError', 'cube_files', 'read_cube', 'read_numbers', 'scene_key', 'write_cube']
 
 Reader = Callable[[Path, ReadOptions], RawImage]
 

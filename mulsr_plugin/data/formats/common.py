@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Union
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
+from mulsr_plugin.data.cube_store import PathLike
 from mulsr_plugin.utils.memory import free_host_memory
 
 AXES = ('hwb', 'whb', 'bhw', 'bwh', 'hbw', 'wbh')
@@ -146,6 +148,26 @@ def as_default_range(cube: Cube) -> np.ndarray:
 def default_scale(kind: str) -> float:
     """Return the factor to [0, 1] of a type: 1 for floats, 1 / largest value for integers."""
     return 1.0 / float(np.iinfo(kind).max) if 'int' in kind else 1.0
+
+
+def read_numbers(path: PathLike) -> tuple[float, ...]:
+    """Read the numbers of a text file, separated by blanks, commas or lines; ``#`` begins a comment.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        FormatError: It holds anything else, or nothing.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no file {path}.')
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+        numbers = tuple(float(part) for line in lines for part in re.split(r'[\s,;]+', line.partition('#')[0]) if part)
+    except ValueError as error:
+        raise FormatError(f'{path} is no list of numbers ({error}); write one band centre in nm a line.') from error
+    if not numbers:
+        raise FormatError(f'{path} holds no number; write one band centre in nm a line.')
+    return numbers
 
 
 @contextmanager

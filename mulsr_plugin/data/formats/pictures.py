@@ -21,6 +21,7 @@ from mulsr_plugin.data.formats.common import (
     ReadOptions,
     check_declared_size,
     default_scale,
+    read_numbers,
     sync,
 )
 
@@ -62,7 +63,8 @@ def read_band_folder(path: Path, options: ReadOptions) -> RawImage:
                 f'{first.shape[1]}x{first.shape[0]} of {first.dtype}; the bands of a cube must agree.'
             )
         values[..., band] = image
-    return RawImage(values, axes_are_sure=True, wavelengths=_read_wavelengths(path / WAVELENGTHS_FILE))
+    waves = path / WAVELENGTHS_FILE
+    return RawImage(values, axes_are_sure=True, wavelengths=read_numbers(waves) if waves.is_file() else ())
 
 
 def write_band_folder(path: Path, cube: Cube) -> None:
@@ -116,12 +118,3 @@ def _decode(path: Path) -> np.ndarray:
     if image is None:
         raise FormatError(f'{path} {fault or "cannot be decoded"}; copy it again.')
     return image
-
-
-def _read_wavelengths(path: Path) -> tuple[float, ...]:
-    if not path.is_file():
-        return ()
-    try:
-        return tuple(float(line) for line in path.read_text(encoding='utf-8-sig').split())
-    except ValueError as error:
-        raise FormatError(f'{path} is no list of numbers ({error}); give one wavelength in nm a line.') from error
