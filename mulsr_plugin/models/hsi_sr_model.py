@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, Callable
 
@@ -18,11 +19,14 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mulsr_plugin.models.compiled import CompiledForward
+from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
 from mulsr_plugin.models.validation import validate
 from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
 from mulsr_plugin.utils.distributed import share_seed
 from mulsr_plugin.utils.options import Rule
+from mulsr_plugin.utils.weights import check_weights_fit, select_weights
 
 
 @MODEL_REGISTRY.register()
@@ -33,7 +37,18 @@ class HSISRModel(SRModel):
     guide image, any other gets the low-resolution cube alone. A network whose ``forward`` takes ``bands`` is run band
     by band in chunks of ``bands_per_chunk``, which bounds memory and changes no result.
 
-    Options beyond SRModel's: ``train: bands_per_chunk``; ``val: bands_per_chunk, crop_size, max_images, bands,
+    Options of the ``train`` block beyond SRModel's; the defaults reproduce the paper:
+
+    - ``bands_per_chunk``: bands of a batch that are computed at a time. Default: all.
+    - ``precision``: ``fp32`` (default), ``tf32`` or ``bf16`` (see :func:`mulsr_plugin.models.precision.autocast`);
+      weights, loss and optimiser are float32 in each.
+    - ``channels_last``: memory format of the images. Default: true for the guide on a CPU, else false.
+    - ``compile``: torch.compile of the network; where that fails, training goes on without.
+    - ``grad_clip``: largest norm of the gradient; the norm before clipping is logged as ``grad_norm``.
+    - ``accumulate``: batches whose gradients are averaged for one step of the optimiser. An iteration stays one batch,
+      and the schedule counts iterations. Default: 1.
+
+    Options of the ``val`` block: ``precision`` and ``bands_per_chunk`` as above, ``crop_size, max_images, bands,
     save_cube`` (see :func:`mulsr_plugin.models.validation.validate`). Unknown options are refused.
 
     Args:
@@ -51,6 +66,10 @@ class HSISRModel(SRModel):
         share_seed(opt)
         # filled by mulsr_plugin.train: what a training state must hold for an exact resume
         self.extra_training_state: Callable[[], dict[str, Any]] = dict
+        train = opt.get('train') or {}
+        self.precision: str = train.get('precision') or 'fp32'
+        self.channels_last: bool | None = train.get('channels_last')
+        self.log_dict: dict[str, float] = {}
         super().__init__(opt)
 
     @cached_property
@@ -80,6 +99,15 @@ class HSISRModel(SRModel):
                 f'Network {self.opt["network_g"]["type"]} has nothing to train; use it with test.py, or name another.'
             )
         super().init_training_settings()
+        train = self.opt['train']
+        self.accumulate: int = train.get('accumulate') or 1
+        if self.accumulate > 1:
+            # true of every iteration but each last one, and meant: the schedule counts iterations
+            warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
+        self.batches_since_step = 0
+        self.grad_norm: Tensor | None = None
+        self.compiled = CompiledForward(self.get_bare_model(self.net_g)) if train.get('compile') else None
+        self._compiled_shapes: set[tuple[Any, ...]] = set()
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move the network to its device and wrap it for distributed training, which also works on CPU (gloo)."""
@@ -112,9 +140,15 @@ class HSISRModel(SRModel):
             self.gt = data['gt'].to(self.device, non_blocking=True)
         if 'rgb' in data:
             self.rgb = data['rgb'].to(self.device, non_blocking=True)
-            if self.device.type == 'cpu':
-                # MulSR's features follow the memory format of the guide, and CPUs convolve faster in this one
-                self.rgb = self.rgb.contiguous(memory_format=torch.channels_last)
+        self._set_memory_format()
+
+    def _set_memory_format(self) -> None:
+        """Lay the images out as ``channels_last`` says."""
+        if self.is_guided and (self.device.type == 'cpu' if self.channels_last is None else self.channels_last):
+            # MulSR's features follow the memory format of the guide, and CPUs convolve faster in this one
+            self.rgb = self.rgb.contiguous(memory_format=torch.channels_last)
+        if self.channels_last and not self.is_bandwise:
+            self.lq = self.lq.contiguous(memory_format=torch.channels_last)
 
     def run_network(self, net: nn.Module, bands: Sequence[int] | None = None, **kwargs: Any) -> Any:
         """Run ``net`` on the current batch; ``bands`` (band-wise networks only) names the bands wanted."""
@@ -123,51 +157,119 @@ class HSISRModel(SRModel):
             kwargs['bands'] = list(bands)
         return net(*inputs, **kwargs)
 
-    def optimize_parameters(self, current_iter: int) -> None:
-        """Take one optimiser step on all bands of the batch."""
-        self.optimizer_g.zero_grad()
-        loss = self.backward_in_chunks(range(self.gt.shape[1]), self.pixel_loss)
-        self.optimizer_g.step()
-        self.finish_step({'l_pix': loss})
+    @contextmanager
+    def training_precision(self) -> Iterator[None]:
+        """Compute forward passes within the block at the precision of the training, and compiled if asked for."""
+        compiled = self.compiled.active() if self.compiled else nullcontext()
+        with autocast(self.precision, self.device), compiled:
+            yield
 
-    def finish_step(self, losses: Mapping[str, Tensor]) -> None:
-        """Keep the losses for the log and update the averaged weights."""
+    def run_training(self, bands: Sequence[int] | None, **kwargs: Any) -> Any:
+        """Run the network being trained at the precision of the training, compiled if asked for.
+
+        Returns:
+            What the network returns, an image or a tuple of images, in float32.
+        """
+        with self.training_precision():
+            outputs = self.run_network(self.net_g, bands, **kwargs)
+        return tuple(output.float() for output in outputs) if isinstance(outputs, tuple) else outputs.float()
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """Take in the gradient of all bands of the batch, and a step with every ``accumulate``-th batch."""
+        if self.batches_since_step == 0:
+            self.optimizer_g.zero_grad()
+        self.batches_since_step += 1
+        is_complete = self.batches_since_step == self.accumulate
+        with float32_math(self.precision, self.device):
+            losses = self.backward_in_chunks(range(self.gt.shape[1]), is_complete)
+            if is_complete:
+                self.batches_since_step = 0
+                self.take_step()
+        self.finish_iteration(losses, is_complete)
+
+    def take_step(self) -> None:
+        """Clip the gradient where asked to, and let the optimiser use it."""
+        limit = self.opt['train'].get('grad_clip')
+        if limit is not None:
+            self.grad_norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), limit)
+        self.optimizer_g.step()
+
+    def finish_iteration(self, losses: Mapping[str, Tensor], has_stepped: bool) -> None:
+        """Keep losses and gradient norm for the log; after a step, update the averaged weights."""
+        if self.grad_norm is not None:
+            losses = {**losses, 'grad_norm': self.grad_norm}
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses))
-        if self.ema_decay > 0:
+        if has_stepped and self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def pixel_loss(self, bands: Sequence[int] | None) -> Tensor:
-        """Loss of the bands given (all of them for None) against the ground truth.
+    def losses(self, bands: Sequence[int] | None) -> dict[str, Tensor]:
+        """Losses, by their names in the log, of the bands given (None: all) against the ground truth.
 
         A network that can return its cube before refinement (``return_coarse``, PZRes-Net) is trained on both, as by
         its authors: the losses are added.
         """
         gt = self.gt if bands is None else self.gt[:, list(bands)]
         if 'return_coarse' in self._forward_parameters:
-            refined, coarse = self.run_network(self.net_g, bands, return_coarse=True)
-            return self.cri_pix(refined, gt) + self.cri_pix(coarse, gt)
-        return self.cri_pix(self.run_network(self.net_g, bands), gt)
+            refined, coarse = self.run_training(bands, return_coarse=True)
+            return {'l_pix': self.cri_pix(refined, gt) + self.cri_pix(coarse, gt)}
+        return {'l_pix': self.cri_pix(self.run_training(bands), gt)}
 
-    def backward_in_chunks(self, bands: Sequence[int], loss_of: Callable[[Sequence[int] | None], Tensor]) -> Tensor:
-        """Accumulate the gradient of the mean loss over ``bands``, a chunk at a time; return that loss.
+    def backward_in_chunks(self, bands: Sequence[int], is_complete: bool = True) -> dict[str, Tensor]:
+        """Add the gradient of the mean loss over ``bands`` to what is there, a chunk of bands at a time.
 
         A mean over equally many pixels of each band is the mean of the chunks weighted by their number of bands, so
         the result does not depend on the chunk size.
+
+        Args:
+            bands: Band indices; networks that are not band-wise compute all bands whatever is given.
+            is_complete: Whether the optimiser uses the gradient next. Before that processes need not exchange it.
+
+        Returns:
+            The mean losses of this batch, detached.
         """
-        if not self.is_bandwise:
-            loss = loss_of(None)
-            loss.backward()
-            return loss.detach()
-        chunks = split_bands(bands, self.opt['train'].get('bands_per_chunk'))
-        total = torch.zeros((), device=self.device)
+        size = self.opt['train'].get('bands_per_chunk')
+        chunks: list[Any] = split_bands(bands, size) if self.is_bandwise else [None]
+        totals: dict[str, Tensor] = {}
         for number, chunk in enumerate(chunks, 1):
-            # gradients are exchanged between processes once, with the last chunk
-            local = number < len(chunks) and isinstance(self.net_g, DistributedDataParallel)
-            with self.net_g.no_sync() if local else nullcontext():
-                loss = loss_of(chunk) * (len(chunk) / len(bands))
-                loss.backward()
-            total += loss.detach()
-        return total
+            self._try_compiled(chunk)
+            share = len(chunk) / len(bands) if chunk else 1
+            with nullcontext() if is_complete and number == len(chunks) else self._no_sync():
+                losses = self.losses(chunk)
+                (sum(losses.values()) * (share / self.accumulate)).backward()
+            for name, loss in losses.items():
+                totals[name] = totals.get(name, 0) + loss.detach() * share
+        return totals
+
+    def _no_sync(self) -> Any:
+        """Keep the processes of a distributed run from exchanging gradients within the block."""
+        return self.net_g.no_sync() if isinstance(self.net_g, DistributedDataParallel) else nullcontext()
+
+    def _try_compiled(self, bands: Sequence[int] | None) -> None:
+        """Compile forward and backward for the shapes at hand before they count; give up compiling where it fails."""
+        shapes = (self.lq.shape, self.gt.shape, len(bands or ()))
+        if self.compiled is None or shapes in self._compiled_shapes:
+            return
+        self._compiled_shapes.add(shapes)
+        parameters = [parameter for parameter in self.net_g.parameters() if parameter.requires_grad]
+        devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else []
+        try:
+            with torch.random.fork_rng(devices), self._no_sync():
+                torch.autograd.grad(sum(self.losses(bands).values()), parameters, allow_unused=True)
+        # Dynamo, Inductor, Triton and a missing compiler fail each in its own way; any other error comes again below
+        except Exception as error:
+            self.compiled = None
+            reason = str(error).strip().splitlines()[:1]
+            get_root_logger().warning(
+                f'The network cannot be compiled ({type(error).__name__}: {"".join(reason)}); training goes on without.'
+            )
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move the averaged weights towards the current ones by 1 - ``decay``, all of them in two operations."""
+        averages = list(self.net_g_ema.parameters())
+        current = list(self.get_bare_model(self.net_g).parameters())
+        with torch.no_grad():
+            torch._foreach_mul_(averages, decay)
+            torch._foreach_add_(averages, current, alpha=1 - decay)
 
     def evaluation_network(self) -> nn.Module:
         """Network whose results are validated: the averaged weights where they are kept, without DDP's wrapper."""
@@ -186,8 +288,10 @@ class HSISRModel(SRModel):
         net = self.evaluation_network()
         was_training = net.training
         net.eval()
+        precision = (self.opt.get('val') or {}).get('precision') or 'fp32'
         try:
-            outputs = self.predict_outputs(net, range(self.lq.shape[1]) if bands is None else bands)
+            with autocast(precision, self.device):
+                outputs = self.predict_outputs(net, range(self.lq.shape[1]) if bands is None else bands)
         finally:
             net.train(was_training)
         return {name: output.float().clamp(0, 1) for name, output in outputs.items()}
@@ -207,6 +311,25 @@ class HSISRModel(SRModel):
         """Validate on every image of the loader's data set, shared between the processes of a distributed run."""
         validate(self, dataloader.dataset, current_iter, tb_logger, save_img)
 
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write networks and training state; a disk that refuses in the middle of a run is logged and survived.
+
+        Raises:
+            OSError: The last weights of the run cannot be written.
+        """
+        # before anything is written: the first process may fail at that, and the others must not wait for it here
+        extra = {} if current_iter == -1 else self.extra_training_state()
+        try:
+            if hasattr(self, 'net_g_ema'):
+                self.save_network([self.net_g, self.net_g_ema], 'net_g', current_iter, ['params', 'params_ema'])
+            else:
+                self.save_network(self.net_g, 'net_g', current_iter)
+            self.save_training_state(epoch, current_iter, extra)
+        except OSError as error:
+            if current_iter == -1:
+                raise
+            get_root_logger().error(f'{error} Training goes on without the state of iteration {current_iter}.')
+
     @master_only
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
         """Write network weights in BasicSR's form, whole or not at all."""
@@ -219,24 +342,28 @@ class HSISRModel(SRModel):
         number = 'latest' if current_iter == -1 else current_iter
         save_atomically(content, os.path.join(self.opt['path']['models'], f'{net_label}_{number}.pth'))
 
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write the training state in BasicSR's form, with what an exact resume needs besides."""
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int, extra: Mapping[str, Any] | None = None) -> None:
+        """Write the training state in BasicSR's form, with the ``extra`` that an exact resume needs besides."""
         if current_iter == -1:
-            return
-        extra = self.extra_training_state()  # every process contributes, only the first writes
-        if self.opt['rank'] != 0:
             return
         state = {
             'epoch': epoch,
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-            **extra,
+            **(extra or {}),
         }
         save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Restore optimisers and schedulers; warn where the run will not go on exactly (BasicSR's own script)."""
+        """Restore optimisers and schedulers; warn where the run will not go on exactly (BasicSR's own script).
+
+        How the optimiser computes (``fused``, ``foreach``, ``capturable``) is what the options say now.
+        """
+        for optimizer, state in zip(self.optimizers, resume_state['optimizers']):
+            for group, stored in zip(optimizer.param_groups, state['param_groups']):
+                stored.update({key: group[key] for key in ('fused', 'foreach', 'capturable') if key in group})
         super().resume_training(resume_state)
         if not resume_state.get('is_exact'):  # set by mulsr_plugin.train, never stored
             # the seed as at the start of the run would make the loader draw the crops of the first epoch again
@@ -282,45 +409,3 @@ def split_bands(bands: Sequence[int], bands_per_chunk: int | None) -> list[list[
     bands = list(bands)
     size = bands_per_chunk or len(bands)
     return [bands[start : start + size] for start in range(0, len(bands), size)]
-
-
-def select_weights(content: Any, param_key: str | None, path: str) -> dict[str, Tensor]:
-    """Pick the state dict out of a checkpoint; ``params`` stands in for a missing ``params_ema``, as in BasicSR.
-
-    Raises:
-        ValueError: The checkpoint holds no such weights.
-    """
-    if param_key is not None and isinstance(content, Mapping):
-        content = content.get(param_key, content.get('params'))
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(
-            f'{path} holds no network weights under {param_key!r}; it is no BasicSR checkpoint '
-            "(convert an authors' file with scripts/convert_author_checkpoint.py)."
-        )
-    return {name[7:] if name.startswith('module.') else name: value for name, value in content.items()}
-
-
-def check_weights_fit(net: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Refuse weights of another network in one sentence that names the first differences.
-
-    Raises:
-        ValueError: Names or shapes differ from those of ``net``.
-    """
-    own = net.state_dict()
-    missing = [name for name in own if name not in weights]
-    unknown = [name for name in weights if name not in own]
-    reshaped = [
-        f'{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
-        for name in own
-        if name in weights and own[name].shape != weights[name].shape
-    ]
-    problems = [
-        f'{len(names)} {what} (first: {names[0]})'
-        for what, names in (('missing', missing), ('unknown', unknown), ('of other shape', reshaped))
-        if names
-    ]
-    if problems:
-        raise ValueError(
-            f'{path} does not fit network {type(net).__name__}: {", ".join(problems)}; '
-            'set network_g as it was in the training that wrote the file.'
-        )

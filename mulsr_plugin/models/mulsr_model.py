@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mulsr_plugin.data.degradation import build_degradation
+from mulsr_plugin.models.band_graph import GRAPH_OPTIMIZERS, BandStep
 from mulsr_plugin.models.hsi_sr_model import HSISRModel, split_bands
+from mulsr_plugin.models.precision import float32_math
 from mulsr_plugin.models.schema import MULSR_TRAIN_RULES, TRAIN_RULES
 from mulsr_plugin.utils.options import Rule
 
@@ -25,7 +28,10 @@ class MulSRModel(HSISRModel):
     Options of the ``train`` block beyond HSISRModel's:
 
     - ``band_update``: ``per_band`` (default; Li et al. 2023: one optimiser step for every band of a batch, bands in
-      order) or ``joint`` (one step for the mean loss of all bands, in chunks of ``bands_per_chunk``).
+      order) or ``joint`` (one step for the mean loss of all bands, in chunks of ``bands_per_chunk``). With
+      ``accumulate``, ``per_band`` keeps the batches until the last of them has come and then steps for every band.
+    - ``cuda_graph``: record the step of a band as a CUDA graph and replay it, which spares the launching of its
+      kernels one by one; for ``per_band`` on one GPU, with Adam or AdamW. Where it fails, training goes on without.
     - ``small_scale_opt``: a BasicSR loss block for the image of the small tower, which is compared with the ground
       truth averaged over 2x2 pixels; needs ``network_g: small_scale_head: true``. One training then gives the x(s/2)
       and the xs result, and validation reports both.
@@ -64,6 +70,29 @@ class MulSRModel(HSISRModel):
             )
         self.cri_small = build_loss(train['small_scale_opt']).to(self.device) if head else None
         self.degradations = self._mixed_degradations(train.get('scales'))
+        self._held: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._graphs: dict[tuple[Any, ...], BandStep] = {}
+        self.cuda_graph = self._prepare_cuda_graph()
+
+    def _prepare_cuda_graph(self) -> bool:
+        """Check ``cuda_graph`` against the other options and make the optimiser ready for it."""
+        train = self.opt['train']
+        if not train.get('cuda_graph'):
+            return False
+        if self.band_update != 'per_band' or self.accumulate > 1:
+            raise ValueError(
+                'train: cuda_graph records the step of one band and one batch, so it needs band_update: per_band '
+                'without accumulate; change these or remove cuda_graph.'
+            )
+        if type(self.optimizer_g).__name__ not in GRAPH_OPTIMIZERS:
+            raise ValueError(
+                f'train: cuda_graph does not go with optimiser {type(self.optimizer_g).__name__}, expected one of '
+                f'{", ".join(GRAPH_OPTIMIZERS)}; choose one of them or remove cuda_graph.'
+            )
+        if self.device.type == 'cuda':
+            for group in self.optimizer_g.param_groups:
+                group['capturable'] = True
+        return True
 
     def _mixed_degradations(self, scales: Sequence[int] | None) -> list[Any]:
         data = self.opt['datasets'].get('train', {})
@@ -111,32 +140,80 @@ class MulSRModel(HSISRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one optimiser step per band, or one for all of them."""
-        bands = range(self.gt.shape[1])
-        steps = split_bands(bands, 1) if self.band_update == 'per_band' else [list(bands)]
-        small_gt = F.avg_pool2d(self.gt, 2) if self.cri_small else None
-        totals: dict[str, Tensor] = {}
-        for step in steps:
-            self.optimizer_g.zero_grad()
-            self.backward_in_chunks(step, lambda chunk: self._loss(chunk, small_gt, totals, len(bands)))
-            self.optimizer_g.step()
-        self.finish_step(totals)
+        if self.band_update == 'joint':
+            super().optimize_parameters(current_iter)
+            return
+        # the first band's step comes before the second band's gradient, so a step per band needs all batches at hand
+        self._held.append((self.lq, self.rgb, self.gt))
+        if len(self._held) < self.accumulate:
+            return
+        with float32_math(self.precision, self.device):
+            graph = self._graph() if self.cuda_graph else None
+            losses = graph.run(self.lq, self.rgb, self.gt) if graph else self._step_per_band(self._held)
+        self._held = []
+        self.finish_iteration(losses, has_stepped=True)
 
-    def _loss(
-        self, bands: Sequence[int] | None, small_gt: Tensor | None, totals: dict[str, Tensor], num_bands: int
-    ) -> Tensor:
-        """Loss of a chunk of bands; its share of the mean over all bands is added to ``totals`` for the log."""
-        bands = list(bands or [])
-        if small_gt is None or self.cri_small is None:
-            losses = {'l_pix': self.pixel_loss(bands)}
-        else:
-            large, small = self.run_network(self.net_g, bands, return_small_scale=True)
-            losses = {
-                'l_pix': self.cri_pix(large, self.gt[:, bands]),
-                'l_small': self.cri_small(small, small_gt[:, bands]),
-            }
-        for name, loss in losses.items():
-            totals[name] = totals.get(name, 0) + loss.detach() * (len(bands) / num_bands)
-        return sum(losses.values(), start=torch.zeros((), device=self.device))
+    def _step_per_band(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Step for every band on its gradient over all ``batches``; return the mean losses."""
+        num_bands = self.gt.shape[1]
+        totals: dict[str, Tensor] = {}
+        for band in range(num_bands):
+            self.optimizer_g.zero_grad()
+            for number, (self.lq, self.rgb, self.gt) in enumerate(batches, 1):
+                for name, loss in self.backward_in_chunks([band], number == len(batches)).items():
+                    totals[name] = totals.get(name, 0) + loss / (num_bands * len(batches))
+            self.take_step()
+        return totals
+
+    def _graph(self) -> BandStep | None:
+        """The recorded step for batches of this shape; None, for good, once a step could not be recorded."""
+        shapes = (self.lq.shape, self.rgb.shape)
+        if shapes not in self._graphs:
+            try:
+                self._graphs[shapes] = self._record_graph()
+            except Exception as error:  # CUDA, Triton and PyTorch fail each in their own way
+                self.cuda_graph = False
+                reason = str(error).strip().splitlines()[:1]
+                get_root_logger().warning(
+                    f'The step of a band cannot be recorded as a CUDA graph ({"".join(reason)}); training goes on '
+                    'without.'
+                )
+                return None
+        return self._graphs[shapes]
+
+    def _record_graph(self) -> BandStep:
+        if self.device.type != 'cuda' or self.opt['dist']:
+            raise RuntimeError('this needs one process with one GPU')
+        self._try_compiled([0])
+        step = BandStep(self, self.lq, self.rgb, self.gt)
+        step.record()
+        return step
+
+    def losses(self, bands: Sequence[int] | None) -> dict[str, Tensor]:
+        """Losses, by their names in the log, of the bands given; with a small-scale head also that of its image."""
+        if self.cri_small is None:
+            return super().losses(bands)
+        gt = self.gt if bands is None else self.gt[:, list(bands)]
+        return self._compare(*self.run_training(bands, return_small_scale=True), gt)
+
+    def losses_of_triples(self, triples: Tensor, rgb: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """Losses of one band per image, given as what the network sees of the cube.
+
+        Args:
+            triples: Both neighbours and the band, (B, 3, h, w).
+            rgb: Guide images, (B, G, H, W).
+            gt: Ground truth of the band, (B, 1, H, W).
+        """
+        net = self.get_bare_model(self.net_g)
+        with self.training_precision():
+            large, small = net.forward_triples(triples, rgb, self.cri_small is not None)
+        return self._compare(large.float(), None if small is None else small.float(), gt)
+
+    def _compare(self, large: Tensor, small: Tensor | None, gt: Tensor) -> dict[str, Tensor]:
+        losses = {'l_pix': self.cri_pix(large, gt)}
+        if self.cri_small is not None:
+            losses['l_small'] = self.cri_small(small, F.avg_pool2d(gt, 2))
+        return losses
 
     def predict_outputs(self, net: nn.Module, bands: Sequence[int]) -> dict[str, Tensor]:
         """Raw outputs for ``bands``: ``result``, and ``small`` (half the size) with a small-scale head."""

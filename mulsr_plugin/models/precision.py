@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -68,7 +68,7 @@ def _set_tf32(matmul: bool, cudnn: bool) -> None:
     torch.backends.cudnn.allow_tf32 = cudnn
 
 
-@lru_cache(maxsize=None)
+@cache
 def _use_up_warning() -> None:
     """Let PyTorch say once and unheard that it has newer switches; filtering at every step would repeat other ones."""
     with warnings.catch_warnings():

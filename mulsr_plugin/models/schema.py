@@ -11,6 +11,8 @@ import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
+from mulsr_plugin.models.measurement import IMAGE_ARGUMENTS, SENSOR_RULES
+from mulsr_plugin.models.precision import PRECISIONS
 from mulsr_plugin.utils.options import (
     ANYTHING,
     BLOCK,
@@ -67,10 +69,16 @@ TRAIN_RULES: dict[str, Rule] = {
     'warmup_iter': given(integer(-1)),
     'pixel_opt': BLOCK,
     'bands_per_chunk': integer(1),
+    'precision': choice(*PRECISIONS),
+    'channels_last': BOOLEAN,
+    'compile': BOOLEAN,
+    'grad_clip': Rule(lambda v: number().accepts(v) and v > 0, 'a number above 0'),
+    'accumulate': integer(1),
 }
 
 MULSR_TRAIN_RULES: dict[str, Rule] = {
     'band_update': choice('per_band', 'joint'),
+    'cuda_graph': BOOLEAN,
     'small_scale_opt': BLOCK,
     'scales': list_of(integer(2)),
 }
@@ -86,6 +94,7 @@ VAL_RULES: dict[str, Rule] = {
     'max_images': integer(1),
     'bands': either(integer(1), list_of(integer(0))),
     'bands_per_chunk': integer(1),
+    'precision': choice(*PRECISIONS),
 }
 
 LOGGER_RULES: dict[str, Rule] = {
@@ -129,6 +138,7 @@ def check_model_options(opt: Mapping[str, Any], train_rules: Mapping[str, Rule])
         _check_train(opt['train'], train_rules)
         check_block(opt['logger'], LOGGER_RULES, 'logger')
         require(opt['logger'], ['print_freq', 'save_checkpoint_freq', 'use_tb_logger'], 'logger')
+        _check_accumulate(opt['train'], opt['logger']['save_checkpoint_freq'])
     else:
         require(opt, ['val'], 'the option file')
     if opt.get('val') is not None:
@@ -189,6 +199,17 @@ def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     )
 
 
+def _check_accumulate(train: Mapping[str, Any], save_checkpoint_freq: int) -> None:
+    """Refuse a run that would be saved with gradients which no step has used yet: it could not be resumed exactly."""
+    count = train.get('accumulate') or 1
+    for name, value in (('train: total_iter', train['total_iter']), ('save_checkpoint_freq', save_checkpoint_freq)):
+        if value % count:
+            raise ValueError(
+                f'{name} is {value}, no multiple of train: accumulate, {count}, so that a checkpoint would lack the '
+                f'gradients gathered since the last step; try {max(value // count, 1) * count}.'
+            )
+
+
 def _check_optimizer(optim: Mapping[str, Any]) -> None:
     where = 'train: optim_g'
     require(optim, ['type', 'lr'], where)
@@ -208,8 +229,9 @@ def _check_metric(metric: Mapping[str, Any], where: str) -> None:
             'such as calculate_hsi_psnr, calculate_hsi_ssim or calculate_sam.'
         )
     named = [n for n, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD]
-    check_keys(metric, [*(set(named) - {'img', 'img2'}), 'type', 'better'], where)
-    check_block({'better': metric.get('better')}, {'better': choice('higher', 'lower')}, where)
+    check_keys(metric, [*(set(named) - set(IMAGE_ARGUMENTS)), 'type', 'better'], where)
+    rules = {'better': choice('higher', 'lower'), **SENSOR_RULES}
+    check_block({key: metric.get(key) for key in rules}, rules, where)
 
 
 def _registered(registry: Any, name: str, kind: str) -> Any:

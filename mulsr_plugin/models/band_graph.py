@@ -1,0 +1,128 @@
+"""One optimiser step of one band as a CUDA graph: recorded once, then replayed for every band of every batch.
+
+A step per band is a chain that cannot be cut: every band needs the weights that the band before has left. On a GPU its
+time is mostly that of launching thousands of small kernels from Python, which a replayed graph does at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Callable
+
+import torch
+from torch import Tensor
+
+from mulsr_plugin.archs.bands import neighbour_indices
+
+if TYPE_CHECKING:
+    from mulsr_plugin.models.mulsr_model import MulSRModel
+
+# optimisers that compute without the CPU, and whose state begins as zeros
+GRAPH_OPTIMIZERS = ('Adam', 'AdamW')
+_WARM_UP_STEPS = 3
+
+
+class BandStep:
+    """Steps for all bands of a batch, in which batch, band and learning rate are values in fixed tensors.
+
+    Args:
+        model: A MulSRModel whose network has ``forward_triples``, such as MulSR.
+        lq: Cubes of the first batch, (B, L, h, w); all others need this shape.
+        rgb: Its guide images, (B, G, H, W).
+        gt: Its ground truth, (B, L, H, W).
+    """
+
+    def __init__(self, model: MulSRModel, lq: Tensor, rgb: Tensor, gt: Tensor) -> None:
+        self._model = model
+        self._batch = [images.clone() for images in (lq, rgb, gt)]
+        bands = torch.arange(lq.shape[1])
+        self._triples = torch.cat([neighbour_indices(len(bands)), bands[:, None]], dim=1).to(lq.device)
+        self._triple = self._triples[0].clone()
+        self._totals: dict[str, Tensor] = {}
+        groups = model.optimizer_g.param_groups
+        self._rates = [torch.tensor(float(group['lr']), device=lq.device) for group in groups]
+        self._step: Callable[[], None] = self._compute_step
+
+    def run(self, lq: Tensor, rgb: Tensor, gt: Tensor) -> dict[str, Tensor]:
+        """Step once for every band, in order.
+
+        Returns:
+            Losses by their names, means over the bands; overwritten by the next call.
+        """
+        for fixed, images in zip(self._batch, (lq, rgb, gt)):
+            fixed.copy_(images)
+        for rate, group in zip(self._rates, self._model.optimizer_g.param_groups):
+            rate.fill_(group['lr'])
+        for total in self._totals.values():
+            total.zero_()
+        for triple in self._triples:
+            self._triple.copy_(triple)
+            self._step()
+        return self._totals
+
+    def record(self) -> None:
+        """Record the step as a CUDA graph, which :meth:`run` replays from now on.
+
+        Recording needs steps that warm up every kernel; they leave weights and optimiser as they were.
+
+        Raises:
+            RuntimeError: Something in the step cannot be recorded; weights and optimiser are as before.
+        """
+        graph = torch.cuda.CUDAGraph()
+        with self._undone():
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP_STEPS):
+                    self._compute_step()
+            torch.cuda.current_stream().wait_stream(side)
+            # without gradients at hand the recorded backward pass writes its own afresh in every replay
+            self._model.optimizer_g.zero_grad()
+            # the loader's thread for pinned memory may call CUDA meanwhile
+            with torch.cuda.graph(graph, capture_error_mode='thread_local'):
+                self._compute_step(clear=False)
+        self._step = graph.replay
+
+    def _compute_step(self, clear: bool = True) -> None:
+        """Forward, backward and optimiser for the band of ``self._triple``."""
+        lq, rgb, gt = self._batch
+        if clear:
+            self._model.optimizer_g.zero_grad()
+        losses = self._model.losses_of_triples(lq[:, self._triple], rgb, gt.index_select(1, self._triple[2:]))
+        torch.stack(list(losses.values())).sum().backward()
+        with self._rates_as_tensors():
+            self._model.take_step()
+        for name, loss in losses.items():
+            if name not in self._totals:
+                self._totals[name] = torch.zeros_like(loss)
+            self._totals[name] += loss.detach() / len(self._triples)
+
+    @contextmanager
+    def _rates_as_tensors(self) -> Iterator[None]:
+        """Let the optimiser read its learning rates from tensors; the schedule goes on to see numbers."""
+        groups = self._model.optimizer_g.param_groups
+        numbers = [group['lr'] for group in groups]
+        for group, rate in zip(groups, self._rates):
+            group['lr'] = rate
+        try:
+            yield
+        finally:
+            for group, number in zip(groups, numbers):
+                group['lr'] = number
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Put weights and optimiser back, in place, to what they were before the block."""
+        weights = list(self._model.net_g.parameters())
+        before = {tensor: tensor.detach().clone() for tensor in [*weights, *self._state()]}
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor in [*weights, *self._state()]:
+                    # the state of an optimiser that had not stepped begins as zeros
+                    tensor.copy_(before[tensor]) if tensor in before else tensor.zero_()
+
+    def _state(self) -> list[Tensor]:
+        return [tensor for state in self._model.optimizer_g.state.values() for tensor in state.values()]
