@@ -1,0 +1,426 @@
+"""Super-resolution of whole images by any registered network, within the memory that is there.
+
+A band-wise network is run on a few bands at a time, which changes no result. Where one band does not fit, the image
+is cut into tiles that are computed with a halo of their surroundings. That does change the result of a network whose
+pixels depend on the whole image, such as MulSR with its scans of whole rows and columns:
+:func:`measure_tile_deviation` tells by how much.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from mulsr_plugin.archs.bands import select_bands
+from mulsr_plugin.archs.weight_norm import fold_weight_norm
+from mulsr_plugin.models.precision import autocast
+from mulsr_plugin.utils.memory import free_memory, peak_of_tensors
+
+DEFAULT_HALO = 64
+# Libraries take workspaces that nobody announces, and other processes want memory too.
+_USABLE_SHARE = 0.7
+# Pixels of all bands computed at a time on a CPU: more are no faster, but leave its caches.
+_MOST_PIXELS_ON_CPU = 256 * 256
+# Networks that walk through the bands, one needing the one before, hardly need more memory for more of them.
+_WALKING_SHARE = 0.1
+# The need of memory is measured on an image of this side in the result, and at least of this side in the input.
+_PROBE_SIDE = 64
+_SMALLEST_INPUT = 4
+
+Progress = Callable[[int, int], None]
+
+
+class Tile(NamedTuple):
+    """How an image is cut, in pixels of the result; both are multiples of the scale.
+
+    Attributes:
+        size (int): Largest side of the area that a tile contributes; tiles of an image are made about equally large.
+        halo (int): Width of the surroundings that are computed with it and dropped.
+    """
+
+    size: int
+    halo: int = DEFAULT_HALO
+
+
+class TileDeviation(NamedTuple):
+    """Difference between a result from tiles and the one in one piece, on the same window.
+
+    Attributes:
+        rmse (float): Root mean square over pixels and bands, in the unit of the result ([0, 1]).
+        maximum (float): Largest absolute difference.
+        height (int): Rows of the window in pixels of the result.
+        width (int): Columns of the window.
+    """
+
+    rmse: float
+    maximum: float
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """What a network takes at its peak, in bytes per pixel of the result.
+
+    Attributes:
+        shared (float): However many bands are computed at a time.
+        per_band (float): For each of them.
+    """
+
+    shared: float
+    per_band: float
+
+    @property
+    def walks_through_bands(self) -> bool:
+        """Whether the network computes one band after the other, so that asking for few of them saves nothing."""
+        return self.per_band < _WALKING_SHARE * self.shared
+
+
+class _Span(NamedTuple):
+    """Rows or columns of a window in input pixels: computed are [start, stop), kept [first, last)."""
+
+    start: int
+    first: int
+    last: int
+    stop: int
+
+    def input(self) -> slice:
+        """Pixels of the input that are computed."""
+        return slice(self.start, self.stop)
+
+    def guide(self, scale: int) -> slice:
+        """The same in the guide image."""
+        return slice(self.start * scale, self.stop * scale)
+
+    def kept(self, scale: int) -> slice:
+        """Pixels to keep, within the result of the window."""
+        return slice((self.first - self.start) * scale, (self.last - self.start) * scale)
+
+    def target(self, scale: int) -> slice:
+        """Their place in the whole result."""
+        return slice(self.first * scale, self.last * scale)
+
+
+def is_guided(net: nn.Module) -> bool:
+    """Tell whether a network takes a guide image besides the low-resolution cube."""
+    parameters = _forward_parameters(net)
+    required = [p for p in parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    return 'rgb' in parameters or len(required) > 1
+
+
+def is_bandwise(net: nn.Module) -> bool:
+    """Tell whether a network can be asked for some bands only."""
+    return 'bands' in _forward_parameters(net)
+
+
+def _forward_parameters(net: nn.Module) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(net.forward).parameters
+
+
+@torch.no_grad()
+def super_resolve(
+    net: nn.Module,
+    lq: Tensor,
+    rgb: Tensor | None = None,
+    bands: Sequence[int] | None = None,
+    bands_per_chunk: int | str | None = 'auto',
+    tile: Tile | None = None,
+    precision: str = 'fp32',
+    progress: Progress | None = None,
+) -> Tensor:
+    """Super-resolve a batch of cubes, part by part where asked to.
+
+    The network is computed on its own device, in evaluation mode and with its weight normalisation folded; it is itself
+    left as it is. The inputs may stay on the CPU while the network is on a GPU, which then holds one tile at a time.
+
+    Args:
+        net (nn.Module): Any registered network, guided or not, band-wise or not.
+        lq (Tensor): Low-resolution cubes, (B, L, h, w), float32, values around [0, 1].
+        rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
+        bands (Sequence[int] | None): Bands wanted, counted from 0. Default: None, all of them.
+        bands_per_chunk (int | str | None): Bands that a band-wise network computes at a time, which changes no result;
+            'auto' asks :func:`choose_bands_per_chunk`, None takes all. Default: 'auto'.
+        tile (Tile | None): How to cut the image. Results change, unless the halo covers the receptive field of the
+            network. Default: None, in one piece.
+        precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
+        progress (Callable | None): Called after each part with the number done and the number of all. Default: None.
+
+    Returns:
+        Tensor: (B, number of bands, H, W), float32, on the device of `lq`, not clamped.
+
+    Raises:
+        ValueError: A guide image is missing, an option is out of its range, or the network refuses its inputs.
+    """
+    chosen = select_bands(lq.shape[1], bands).tolist()
+    if bands_per_chunk == 'auto':
+        bands_per_chunk = choose_bands_per_chunk(net, lq, rgb, len(chosen), tile, precision)
+    chunks = _even_chunks(chosen, bands_per_chunk) if is_bandwise(net) else [chosen]
+    compute = _Computation(net, precision)
+    scale = compute.scale(lq, rgb)
+    windows = [
+        (rows, columns) for rows in _spans(lq.shape[2], tile, scale) for columns in _spans(lq.shape[3], tile, scale)
+    ]
+    result = lq.new_empty(len(lq), len(chosen), lq.shape[2] * scale, lq.shape[3] * scale, dtype=torch.float32)
+    done = 0
+    for rows, columns in windows:
+        inputs = compute.inputs(lq, rgb, rows, columns, scale)
+        place = 0
+        for chunk in chunks:
+            part = compute(inputs, chunk)[..., rows.kept(scale), columns.kept(scale)]
+            result[:, place : place + len(chunk), rows.target(scale), columns.target(scale)] = part
+            place += len(chunk)
+            done += 1
+            if progress is not None:
+                progress(done, len(windows) * len(chunks))
+    return result
+
+
+class _Computation:
+    """A network made ready for inference.
+
+    Args:
+        net (nn.Module): The network.
+        precision (str): See :func:`super_resolve`.
+    """
+
+    def __init__(self, net: nn.Module, precision: str) -> None:
+        self._net = fold_weight_norm(net)
+        self._guided, self._bandwise = is_guided(net), is_bandwise(net)
+        self._precision = precision
+
+    def inputs(self, lq: Tensor, rgb: Tensor | None, rows: _Span, columns: _Span, scale: int) -> list[Tensor]:
+        """Cut a window out of the inputs and bring it to the device of the network."""
+        device = device_of(self._net, lq)
+        inputs = [lq[:, :, rows.input(), columns.input()].to(device)]
+        if self._guided and rgb is not None:
+            guide = rgb[:, :, rows.guide(scale), columns.guide(scale)].to(device)
+            # MulSR's features follow the memory format of the guide, and CPUs convolve faster in this one
+            memory_format = torch.channels_last if device.type == 'cpu' else torch.preserve_format
+            inputs.append(guide.clone(memory_format=memory_format))
+        return inputs
+
+    def __call__(self, inputs: Sequence[Tensor], bands: Sequence[int]) -> Tensor:
+        """Return these bands of a window, (B, number of bands, H, W)."""
+        with autocast(self._precision, inputs[0].device):
+            if self._bandwise:
+                return self._net(*inputs, bands=list(bands)).float()
+            return self._net(*inputs)[:, list(bands)].float()
+
+    def scale(self, lq: Tensor, rgb: Tensor | None) -> int:
+        """Return the scale: the ratio of the images, or what an unguided network makes of a few pixels."""
+        if self._guided:
+            if rgb is None:
+                raise ValueError(f'{type(self._net).__name__} takes a guide image, but there is none: give rgb.')
+            return max(1, rgb.shape[-1] // lq.shape[-1])
+        probe = lq[:1, :, :_SMALLEST_INPUT, :_SMALLEST_INPUT].to(device_of(self._net, lq))
+        return self._net(probe).shape[-1] // probe.shape[-1]
+
+
+def device_of(net: nn.Module, lq: Tensor) -> torch.device:
+    """Return the device of a network, that of its input if it has no parameters."""
+    parameter = next(net.parameters(), None)
+    return lq.device if parameter is None else parameter.device
+
+
+def _even_chunks(bands: Sequence[int], most: int | str | None) -> list[list[int]]:
+    """Split bands into as few chunks of at most `most` as possible, about equally long."""
+    if most is not None and (not isinstance(most, int) or most < 1):
+        raise ValueError(f"bands_per_chunk is {most!r}, expected a positive whole number, 'auto' or None: correct it.")
+    limits = _even_limits(len(bands), most or len(bands))
+    return [list(bands[first:last]) for first, last in zip(limits, limits[1:])]
+
+
+def _even_limits(length: int, most: int) -> list[int]:
+    """Return the limits of the fewest parts of 0 ... length that have at most `most` each."""
+    count = math.ceil(length / most)
+    return [length * number // count for number in range(count + 1)]
+
+
+def _spans(length: int, tile: Tile | None, scale: int) -> list[_Span]:
+    """Cut `length` input pixels into the spans of tiles; without tiles there is one."""
+    if tile is None:
+        return [_Span(0, 0, length, length)]
+    _check_tile(tile, scale)
+    limits, halo = _even_limits(length, tile.size // scale), tile.halo // scale
+    return [_Span(max(0, a - halo), a, b, min(length, b + halo)) for a, b in zip(limits, limits[1:])]
+
+
+def _check_tile(tile: Tile, scale: int) -> None:
+    if tile.size < 1 or tile.halo < 0 or tile.size % scale or tile.halo % scale:
+        raise ValueError(
+            f'The tile has size {tile.size} and halo {tile.halo}, expected multiples of the scale {scale}, the size '
+            'positive and the halo not negative: choose such numbers.'
+        )
+
+
+_measured_needs: WeakKeyDictionary[nn.Module, dict[Any, MemoryNeed]] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def memory_need(net: nn.Module, lq: Tensor, rgb: Tensor | None = None, precision: str = 'fp32') -> MemoryNeed:
+    """Measure what a network takes per pixel of its result, on a corner of the image.
+
+    Counted are the tensors of PyTorch (:func:`mulsr_plugin.utils.memory.peak_of_tensors`). The activations of a whole
+    image are as many times larger as it has more pixels. Measured once per network and kind of input.
+
+    Args:
+        net (nn.Module): Any registered network.
+        lq (Tensor): Low-resolution cubes, (B, L, h, w).
+        rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
+        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+
+    Returns:
+        MemoryNeed: Bytes per pixel; for one that is not band-wise, all is shared.
+    """
+    compute = _Computation(net, precision)
+    scale = compute.scale(lq, rgb)
+    kind = (len(lq), lq.shape[1], scale, precision)
+    needs = _measured_needs.setdefault(net, {})
+    if kind not in needs:
+        side = max(_SMALLEST_INPUT, math.ceil(_PROBE_SIDE / scale))
+        rows, columns = (_Span(0, 0, min(side, length), min(side, length)) for length in lq.shape[2:])
+        inputs = compute.inputs(lq, rgb, rows, columns, scale)
+        pixels = rows.stop * columns.stop * scale**2
+        # one and two bands of a band-wise network tell what they share; the first differs where they walk
+        first, second = ([1], [1, 2]) if is_bandwise(net) else (range(lq.shape[1]),) * 2
+        one = peak_of_tensors(lambda: compute(inputs, first)) / pixels
+        two = peak_of_tensors(lambda: compute(inputs, second)) / pixels if second is not first else one
+        needs[kind] = MemoryNeed(shared=max(0.0, 2 * one - two), per_band=max(0.0, two - one))
+    return needs[kind]
+
+
+def choose_bands_per_chunk(
+    net: nn.Module,
+    lq: Tensor,
+    rgb: Tensor | None = None,
+    num_bands: int | None = None,
+    tile: Tile | None = None,
+    precision: str = 'fp32',
+) -> int:
+    """Choose how many bands a band-wise network computes at a time, from the memory that is free.
+
+    A GPU gets as many as fit. A CPU gets so many that their pixels together fill an image of 256x256: more are no
+    faster there. A network that walks through the bands, as CoarseNet does, gets all of them: asking for fewer would
+    repeat work and save nothing.
+
+    Args:
+        net (nn.Module): Any registered network.
+        lq (Tensor): Low-resolution cubes, (B, L, h, w).
+        rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
+        num_bands (int | None): Bands wanted. Default: None, all.
+        tile (Tile | None): How the image will be cut. Default: None, not at all.
+        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+
+    Returns:
+        int: At least 1, also where not even one band fits; all bands for a network that is not band-wise.
+    """
+    wanted = lq.shape[1] if num_bands is None else num_bands
+    if not is_bandwise(net):
+        return wanted
+    need = memory_need(net, lq, rgb, precision)
+    if need.walks_through_bands:
+        return wanted
+    scale = _Computation(net, precision).scale(lq, rgb)
+    sides = (max(span.stop - span.start for span in _spans(side, tile, scale)) * scale for side in lq.shape[2:])
+    pixels = math.prod(sides)
+    fitting = int((_usable_memory(net, lq, scale) / pixels - need.shared) / need.per_band)
+    most = _MOST_PIXELS_ON_CPU // pixels if device_of(net, lq).type == 'cpu' else wanted
+    return max(1, min(fitting, most, wanted))
+
+
+def choose_tile(
+    net: nn.Module, lq: Tensor, rgb: Tensor | None = None, halo: int = DEFAULT_HALO, precision: str = 'fp32'
+) -> Tile | None:
+    """Choose the largest tile that fits into the free memory, with one band at a time where the network allows.
+
+    Args:
+        net (nn.Module): Any registered network.
+        lq (Tensor): Low-resolution cubes, (B, L, h, w).
+        rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
+        halo (int): Halo in pixels of the result, raised to the next multiple of the scale. Default: 64.
+        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+
+    Returns:
+        Tile | None: None if the image fits in one piece, which is exact.
+
+    Raises:
+        MemoryError: Not even a tile as wide as its halo fits.
+    """
+    need = memory_need(net, lq, rgb, precision)
+    scale = _Computation(net, precision).scale(lq, rgb)
+    pixels = _usable_memory(net, lq, scale) / (need.shared + need.per_band)
+    if pixels >= lq.shape[2] * lq.shape[3] * scale**2:
+        return None
+    halo = math.ceil(halo / scale) * scale
+    size = (math.isqrt(max(0, int(pixels))) - 2 * halo) // scale * scale
+    if size < max(halo, scale):
+        raise MemoryError(
+            f'A tile of {halo} pixels with a halo of {halo} does not fit into the free memory: free some, or choose a '
+            'smaller halo.'
+        )
+    return Tile(size, halo)
+
+
+def _usable_memory(net: nn.Module, lq: Tensor, scale: int) -> float:
+    """Return the bytes for computing, per image of the batch, after setting the result aside."""
+    device = device_of(net, lq)
+    result = 4.0 * lq.numel() * scale**2 if lq.device.type == device.type else 0.0
+    return _USABLE_SHARE * free_memory(device) - result
+
+
+def measure_tile_deviation(
+    net: nn.Module,
+    lq: Tensor,
+    rgb: Tensor | None,
+    tile: Tile,
+    bands: Sequence[int] | None = None,
+    precision: str = 'fp32',
+) -> TileDeviation:
+    """Measure by how much tiles change the result, on a central window that fits into memory in one piece.
+
+    The window is as large as a tile with its halo. It is computed in one piece and in four tiles with the same halo.
+
+    Args:
+        net (nn.Module): Any registered network.
+        lq (Tensor): Low-resolution cubes, (B, L, h, w).
+        rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks.
+        tile (Tile): How the image is cut.
+        bands (Sequence[int] | None): Bands to compare. Default: None, three of them evenly spaced.
+        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+
+    Returns:
+        TileDeviation: Of results clamped to [0, 1].
+    """
+    scale = _Computation(net, precision).scale(lq, rgb)
+    _check_tile(tile, scale)
+    side = (tile.size + 2 * tile.halo) // scale
+    heights, widths = (_central(length, side) for length in lq.shape[2:])
+    window = lq[:, :, heights, widths]
+    guide = rgb if rgb is None else rgb[:, :, _enlarged(heights, scale), _enlarged(widths, scale)]
+    chosen = [0, lq.shape[1] // 2, lq.shape[1] - 1] if bands is None else list(bands)
+    half = Tile(math.ceil(max(window.shape[2:]) / 2) * scale, tile.halo)
+    whole, tiled = (super_resolve(net, window, guide, chosen, None, cut, precision).clamp(0, 1) for cut in (None, half))
+    difference = (tiled - whole).double()
+    return TileDeviation(
+        rmse=float(difference.square().mean().sqrt()),
+        maximum=float(difference.abs().max()),
+        height=whole.shape[2],
+        width=whole.shape[3],
+    )
+
+
+def _central(length: int, side: int) -> slice:
+    side = min(side, length)
+    first = (length - side) // 2
+    return slice(first, first + side)
+
+
+def _enlarged(pixels: slice, scale: int) -> slice:
+    return slice(pixels.start * scale, pixels.stop * scale)
