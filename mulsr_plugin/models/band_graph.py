@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mulsr_plugin.archs.bands import neighbour_indices
+from mulsr_plugin.models.hsi_sr_model import total_loss
 
 if TYPE_CHECKING:
     from mulsr_plugin.models.mulsr_model import MulSRModel
@@ -90,7 +91,7 @@ class BandStep:
         if clear:
             self._model.optimizer_g.zero_grad()
         losses = self._model.losses_of_triples(lq[:, self._triple], rgb, gt.index_select(1, self._triple[2:]))
-        torch.stack(list(losses.values())).sum().backward()
+        total_loss(losses).backward()
         with self._rates_as_tensors():
             self._model.take_step()
         for name, loss in losses.items():

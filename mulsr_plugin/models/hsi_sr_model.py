@@ -235,7 +235,7 @@ class HSISRModel(SRModel):
             share = len(chunk) / len(bands) if chunk else 1
             with nullcontext() if is_complete and number == len(chunks) else self._no_sync():
                 losses = self.losses(chunk)
-                (sum(losses.values()) * (share / self.accumulate)).backward()
+                (total_loss(losses) * (share / self.accumulate)).backward()
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0) + loss.detach() * share
         return totals
@@ -254,7 +254,7 @@ class HSISRModel(SRModel):
         devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else []
         try:
             with torch.random.fork_rng(devices), self._no_sync():
-                torch.autograd.grad(sum(self.losses(bands).values()), parameters, allow_unused=True)
+                torch.autograd.grad(total_loss(self.losses(bands)), parameters, allow_unused=True)
         # Dynamo, Inductor, Triton and a missing compiler fail each in its own way; any other error comes again below
         except Exception as error:
             self.compiled = None
@@ -402,6 +402,11 @@ def _check_gpus(opt: Mapping[str, Any]) -> None:
             f'{opt["num_gpu"]} GPUs without a launcher are not supported: start one process per GPU with '
             f'"torchrun --nproc_per_node={opt["num_gpu"]} ... --launcher pytorch", or set num_gpu: 1.'
         )
+
+
+def total_loss(losses: Mapping[str, Tensor]) -> Tensor:
+    """Sum of scalar losses, to be differentiated."""
+    return torch.stack(list(losses.values())).sum()
 
 
 def split_bands(bands: Sequence[int], bands_per_chunk: int | None) -> list[list[int]]:

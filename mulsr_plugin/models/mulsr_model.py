@@ -194,7 +194,8 @@ class MulSRModel(HSISRModel):
         if self.cri_small is None:
             return super().losses(bands)
         gt = self.gt if bands is None else self.gt[:, list(bands)]
-        return self._compare(*self.run_training(bands, return_small_scale=True), gt)
+        large, small = self.run_training(bands, return_small_scale=True)
+        return self._compare(large, small, gt)
 
     def losses_of_triples(self, triples: Tensor, rgb: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """Losses of one band per image, given as what the network sees of the cube.
