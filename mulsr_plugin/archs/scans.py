@@ -1,30 +1,49 @@
-"""Direction-aware line scans over a feature map."""
+"""Direction-aware line scans over a feature map.
+
+A scan is two sweeps through the lines, each a chain of dependent steps. It is one opaque operator with its own
+derivative, so that neither autograd nor torch.compile sees hundreds of small steps. In the derivative, too, only the
+gradient of the lines is a chain; the gradients of the parameters are formed for all lines at once.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from mulsr_plugin.archs.mulsr_blocks import is_channels_last
 
 
 class LineScan(nn.Module):
     """Pass information through a map line by line, forth and back.
 
-    With lines l_0 ... l_n and phi = PReLU(convolution along the line), the first pass sets
+    With lines l_0 ... l_n and phi = PReLU(convolution along the line), the first sweep sets
     l_i <- phi(l_(i-1)) + l_i for i = 1 ... n, the second l_i <- phi(l_(i+1)) + l_i for i = n-1 ... 0 on the lines
-    that the first pass has updated. Both passes share one convolution and one PReLU slope.
+    that the first sweep has updated. Both sweeps share one convolution and one PReLU slope.
 
-    The n dependent steps are small, so fold as much as possible (images, bands) into the batch.
+    The n dependent steps are small, so fold as much as possible (images, bands) into the batch. Fastest for maps in
+    the memory format channels_last; others are converted there and back. Gradients of gradients are not supported.
+
+    Under autocast the convolutions take lines and weights in the lower precision, while a line keeps the precision of
+    the map.
 
     Args:
         num_feat (int): Channels of the map.
         lines (str): 'rows' scans down and up the rows, 'columns' scans right and left through the columns.
         kernel_size (int): Extent of the convolution along the line, odd. Default: 7.
+
+    Raises:
+        ValueError: `lines` is another word, or `kernel_size` is even.
     """
 
     def __init__(self, num_feat: int, lines: str, kernel_size: int = 7) -> None:
         super().__init__()
         if lines not in ('rows', 'columns'):
             raise ValueError(f"lines is {lines!r}, expected 'rows' or 'columns': choose the direction of the scan.")
+        if kernel_size % 2 == 0:
+            raise ValueError(f'kernel_size is {kernel_size}, expected an odd number, so that lines keep their length.')
         self.dim = 2 if lines == 'rows' else 3
         size = (1, kernel_size) if lines == 'rows' else (kernel_size, 1)
         self.conv = nn.Sequential(nn.Conv2d(num_feat, num_feat, size, padding=(size[0] // 2, size[1] // 2)), nn.PReLU())
@@ -36,12 +55,223 @@ class LineScan(nn.Module):
             x (Tensor): Features, (B, num_feat, H, W).
 
         Returns:
-            Tensor: Scanned features, (B, num_feat, H, W).
+            Tensor: Scanned features, (B, num_feat, H, W), in the memory format of `x`.
         """
-        # one split and one concatenation: slicing line by line would cost a whole map per line in the backward pass
-        lines = list(x.split(1, dim=self.dim))
-        for i in range(1, len(lines)):
-            lines[i] = lines[i] + self.conv(lines[i - 1])
-        for i in range(len(lines) - 2, -1, -1):
-            lines[i] = lines[i] + self.conv(lines[i + 1])
-        return torch.cat(lines, dim=self.dim)
+        if x.shape[self.dim] == 1:
+            return x.clone()
+        weight, bias, slope = self.conv[0].weight, self.conv[0].bias, self.conv[1].weight
+        if torch.is_autocast_enabled(x.device.type):
+            weight = weight.to(torch.get_autocast_dtype(x.device.type))
+        memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+        x = x.contiguous(memory_format=torch.channels_last)
+        keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias, slope))
+        return line_scan(x, weight, bias, slope, self.dim, keep)[0].contiguous(memory_format=memory_format)
+
+
+@torch.library.custom_op(
+    'mulsr_plugin::line_scan',
+    mutates_args=(),
+    schema='(Tensor x, Tensor weight, Tensor bias, Tensor slope, int dim, bool keep)'
+    ' -> (Tensor, Tensor, Tensor, Tensor)',
+)
+def line_scan(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, slope: torch.Tensor, dim: int, keep: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sweep through the lines forth and back.
+
+    The products are formed in the precision of `weight`, the lines are stored in that of `x`.
+
+    Args:
+        x (Tensor): Features, (B, C, H, W), channels_last.
+        weight (Tensor): Convolution along the line, (C, C, 1, K) for rows, (C, C, K, 1) for columns, K odd.
+        bias (Tensor): Bias of the convolution, (C,).
+        slope (Tensor): Slope of the PReLU, (1,).
+        dim (int): Dimension that counts the lines: 2 for rows, 3 for columns.
+        keep (bool): Also return what the derivative needs.
+
+    Returns:
+        tuple[Tensor, ...]: The lines after both sweeps and, with `keep` (else empty tensors), the lines after the first
+        sweep, and what went into the PReLU in the first and in the second sweep. All (B, C, H, W), channels_last.
+    """
+    out = torch.empty_like(x)
+    if not keep:
+        _sweep(x, out, None, weight, bias, slope, dim, False)
+        _sweep(out, out, None, weight, bias, slope, dim, True)
+        return out, x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    first, mixed_forth, mixed_back = _buffers(x, weight)
+    _sweep(x, first, mixed_forth, weight, bias, slope, dim, False)
+    _sweep(first, out, mixed_back, weight, bias, slope, dim, True)
+    return out, first, mixed_forth, mixed_back
+
+
+@torch.library.custom_op(
+    'mulsr_plugin::line_scan_backward',
+    mutates_args=(),
+    schema='(Tensor grad, Tensor out, Tensor first, Tensor mixed_forth, Tensor mixed_back, Tensor weight, Tensor slope,'
+    ' int dim) -> (Tensor, Tensor, Tensor, Tensor)',
+)
+def line_scan_backward(
+    grad: torch.Tensor,
+    out: torch.Tensor,
+    first: torch.Tensor,
+    mixed_forth: torch.Tensor,
+    mixed_back: torch.Tensor,
+    weight: torch.Tensor,
+    slope: torch.Tensor,
+    dim: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Form the gradients of a scan.
+
+    Args:
+        grad (Tensor): Gradient of the lines after both sweeps, (B, C, H, W), channels_last.
+        out (Tensor): This and the following three as returned by `line_scan`.
+        first (Tensor): See `out`.
+        mixed_forth (Tensor): See `out`.
+        mixed_back (Tensor): See `out`.
+        weight (Tensor): This and the following two as given to `line_scan`.
+        slope (Tensor): See `weight`.
+        dim (int): See `weight`.
+
+    Returns:
+        tuple[Tensor, ...]: Gradients of `x`, `weight`, bias and `slope`.
+    """
+    total, delta = torch.empty_like(grad), torch.empty_like(mixed_back)
+    _sweep_backward(grad, total, delta, mixed_back, weight, slope, dim, True)
+    back = _parameter_gradients(out, total, delta, mixed_back, weight, slope, dim, True)
+    _sweep_backward(total, total, delta, mixed_forth, weight, slope, dim, False)
+    forth = _parameter_gradients(first, total, delta, mixed_forth, weight, slope, dim, False)
+    grad_weight, grad_bias, grad_slope = (a + b for a, b in zip(back, forth))
+    return total, grad_weight, grad_bias, grad_slope
+
+
+def _sweep(
+    x: torch.Tensor,
+    out: torch.Tensor,
+    mixed: torch.Tensor | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    slope: torch.Tensor,
+    dim: int,
+    backwards: bool,
+) -> None:
+    """Add to each line of `x` the PReLU of the convolution of the updated line before it.
+
+    Writes the updated lines into `out`, which may be `x`, and what goes into the PReLU into `mixed`, at the place of
+    the line that it was computed from; the last line of the chain gets zero.
+    """
+    x_lines, out_lines = x.split(1, dim), out.split(1, dim)
+    mixed_lines = () if mixed is None else mixed.split(1, dim)
+    kernel, bias, padding = _laid_out(weight), bias.to(weight.dtype), _padding(weight)
+    slope = slope.to(weight.dtype)
+    if mixed_lines:
+        mixed_lines[int(backwards) - 1].zero_()
+    line = out_lines[-int(backwards)].copy_(x_lines[-int(backwards)])
+    for source, target in _steps(len(x_lines), backwards):
+        product = F.conv2d(line.to(weight.dtype), kernel, bias, padding=padding)
+        if mixed_lines:
+            mixed_lines[source].copy_(product)
+        line = torch.add(x_lines[target], F.prelu(product, slope), out=out_lines[target])
+
+
+def _sweep_backward(
+    grad: torch.Tensor,
+    total: torch.Tensor,
+    delta: torch.Tensor,
+    mixed: torch.Tensor,
+    weight: torch.Tensor,
+    slope: torch.Tensor,
+    dim: int,
+    backwards: bool,
+) -> None:
+    """Carry the gradient `grad` of the updated lines back through a sweep.
+
+    Writes the gradient of the lines into `total`, which may be `grad`, and the gradient of `mixed` into `delta`.
+    """
+    grad_lines, total_lines = grad.split(1, dim), total.split(1, dim)
+    mixed_lines, delta_lines = mixed.split(1, dim), delta.split(1, dim)
+    adjoint, padding = _laid_out(weight.transpose(0, 1).flip(2, 3)), _padding(weight)
+    last = int(backwards) - 1
+    delta_lines[last].zero_()
+    line = total_lines[last].copy_(grad_lines[last])
+    for _, source in _steps(len(grad_lines), not backwards):
+        _prelu_backward(line.to(weight.dtype), mixed_lines[source], slope, out=delta_lines[source])
+        product = F.conv2d(delta_lines[source], adjoint, padding=padding)
+        line = torch.add(grad_lines[source], product, out=total_lines[source])
+
+
+def _prelu_backward(grad: torch.Tensor, mixed: torch.Tensor, slope: torch.Tensor, out: torch.Tensor) -> None:
+    """Multiply a gradient with the derivative of the PReLU at `mixed`."""
+    if grad.is_cpu:  # one step instead of three; on a GPU it would wait for the slope
+        torch.ops.aten.leaky_relu_backward.grad_input(grad, mixed, slope.item(), False, grad_input=out)
+    else:
+        out.copy_(torch.where(mixed > 0, grad, grad * slope.to(grad.dtype)))
+
+
+def _parameter_gradients(
+    lines: torch.Tensor,
+    total: torch.Tensor,
+    delta: torch.Tensor,
+    mixed: torch.Tensor,
+    weight: torch.Tensor,
+    slope: torch.Tensor,
+    dim: int,
+    backwards: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Form the gradients of weight, bias and slope in one sweep from what all its lines got and gave."""
+    arguments = [1, 1], _padding(weight), [1, 1], False, [0, 0], 1, [False, True, False]
+    grad_weight = torch.ops.aten.convolution_backward(delta, lines.to(weight.dtype), weight, None, *arguments)[1]
+    steps = lines.shape[dim] - 1
+    sources, targets = mixed.narrow(dim, int(backwards), steps), total.narrow(dim, int(not backwards), steps)
+    # image by image, for the sake of memory
+    grad_slope = sum((z.clamp(max=0) * g).sum(dtype=slope.dtype) for z, g in zip(sources, targets))
+    return grad_weight, delta.sum((0, 2, 3), dtype=slope.dtype), grad_slope.reshape(slope.shape)
+
+
+def _steps(num_lines: int, backwards: bool) -> list[tuple[int, int]]:
+    """List the steps of a sweep: the line that a step starts from and the line that it updates."""
+    order = range(num_lines - 1, -1, -1) if backwards else range(num_lines)
+    return list(zip(order, order[1:]))
+
+
+def _padding(weight: torch.Tensor) -> tuple[int, int]:
+    return weight.shape[2] // 2, weight.shape[3] // 2
+
+
+def _laid_out(weight: torch.Tensor) -> torch.Tensor:
+    """Lay a weight out like the lines, once for all steps."""
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
+def _buffers(x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Allocate what `line_scan` keeps."""
+    mixed = torch.empty_like(x, dtype=weight.dtype)
+    return torch.empty_like(x), mixed, torch.empty_like(mixed)
+
+
+@line_scan.register_fake
+def _(x, weight, bias, slope, dim, keep):  # type: ignore[no-untyped-def]
+    kept = _buffers(x, weight) if keep else (x.new_empty(0), x.new_empty(0), x.new_empty(0))
+    return (torch.empty_like(x), *kept)
+
+
+@line_scan_backward.register_fake
+def _(grad, out, first, mixed_forth, mixed_back, weight, slope, dim):  # type: ignore[no-untyped-def]
+    return torch.empty_like(grad), torch.empty_like(weight), slope.new_empty(weight.shape[0]), torch.empty_like(slope)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    _, weight, _, slope, ctx.dim, _ = inputs
+    ctx.save_for_backward(*output, weight, slope)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # no zeros of the size of a map for what is only kept
+
+
+def _differentiate(ctx: Any, grad: torch.Tensor | None, *_: None) -> tuple[torch.Tensor | None, ...]:
+    """Form the gradients of the arguments of `line_scan`."""
+    if grad is None:
+        return (None,) * 6
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    return (*line_scan_backward(grad, *ctx.saved_tensors, ctx.dim), None, None)
+
+
+line_scan.register_autograd(_differentiate, setup_context=_setup_context)
