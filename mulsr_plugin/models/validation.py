@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,20 +11,16 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, get_time_str
 from basicsr.utils.dist_util import get_dist_info
-from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.io import savemat
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from mulsr_plugin.models.measurement import ValidationMetrics, better_direction
 from mulsr_plugin.utils.figures import comparison_panel, false_colour
-
-# where an option file leaves out `better`, for which BasicSR's default is higher
-LOWER_IS_BETTER = ('calculate_sam', 'calculate_ergas', 'calculate_rmse')
 
 
 def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
@@ -36,7 +31,8 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
     many evenly spaced ones); ``save_img`` (false-colour PNG of each result); ``save_cube: mat | npy`` (each result);
     ``suffix`` (of their file names); ``pbar``.
 
-    Metrics are computed on cubes (H, W, L) clamped to [0, 1]. Their means go to the log and to TensorBoard, the values
+    Metrics are computed on cubes (H, W, L) clamped to [0, 1]; without ground truth those that need none, see
+    :class:`mulsr_plugin.models.measurement.ValidationMetrics`. Their means go to the log and to TensorBoard, the values
     of every image to ``metrics_<data set>.csv`` in the experiment's folder.
 
     Args:
@@ -57,18 +53,19 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
         indices = tqdm(indices, unit='image', desc=f'Validating {dataset.opt["name"]}')
     rows: list[dict[str, Any]] = []
     pictures: dict[str, np.ndarray] = {}
+    metrics = ValidationMetrics(options.get('metrics') or {}, dataset, _scale(model, dataset))
     for index in indices:
-        name, values, picture = _validate_image(model, dataset, index, current_iter, save_img)
+        name, values, picture = _validate_image(model, dataset, metrics, index, current_iter, save_img)
         rows.append({'index': index, 'image': name, **values})
         if picture is not None:
             pictures[name] = picture
     rows, pictures = _gather(rows, pictures, world_size)
     if rank == 0:
-        _report(model, dataset, current_iter, tb_logger, rows, pictures)
+        _report(model, dataset, metrics, current_iter, tb_logger, rows, pictures)
 
 
 def _validate_image(
-    model: Any, dataset: Any, index: int, current_iter: int | str, save_img: bool
+    model: Any, dataset: Any, metrics: ValidationMetrics, index: int, current_iter: int | str, save_img: bool
 ) -> tuple[str, dict[str, float], np.ndarray | None]:
     """Super-resolve one image; return its name, its metrics and a picture of the result for TensorBoard, if in use."""
     options, scale = model.opt['val'], _scale(model, dataset)
@@ -83,17 +80,18 @@ def _validate_image(
     values = {'seconds': time.perf_counter() - start}
     gt = model.gt[:, bands] if hasattr(model, 'gt') else None
     reference = None if gt is None else _to_cube(gt)
-    metrics = options.get('metrics') or {}
-    if gt is not None:
-        values.update(compute_metrics(metrics, outputs['result'], reference, scale))
+    lq = _to_cube(model.lq[:, bands])
+    guide = _to_cube(model.rgb) if 'rgb' in sample else None
+    images = {'img': outputs['result'], 'img2': reference, 'lq': lq, 'rgb': guide}
+    values.update(metrics.measure(name, images, bands))
     if gt is not None and 'small' in outputs:
-        small = compute_metrics(metrics, outputs['small'], _to_cube(F.avg_pool2d(gt, 2)), scale // 2)
+        small = metrics.measure_small(outputs['small'], _to_cube(F.avg_pool2d(gt, 2)))
         values.update({f'{key}_x{scale // 2}': value for key, value in small.items()})
     wavelengths = _wavelengths(dataset, bands)
     _save(model, dataset, name, current_iter, outputs['result'], wavelengths, save_img)
     if not _uses_tensorboard(model):
         return name, values, None
-    picture = comparison_panel(outputs['result'], reference, _to_cube(model.lq[:, bands]), wavelengths)
+    picture = comparison_panel(outputs['result'], reference, lq, wavelengths)
     return name, values, picture
 
 
@@ -153,22 +151,6 @@ def _chosen_bands(choice: int | Sequence[int] | None, num_bands: int) -> list[in
     return list(choice)
 
 
-def compute_metrics(
-    metrics: Mapping[str, Any], result: Tensor, reference: Tensor | None, scale: int
-) -> dict[str, float]:
-    """Compute the metrics of a ``val: metrics`` block on two cubes (H, W, L).
-
-    ``scale`` reaches every metric that takes it, unless its options name one.
-    """
-    data = {'img': result, 'img2': reference}
-    return {name: float(calculate_metric(data, _with_scale(options, scale))) for name, options in metrics.items()}
-
-
-def _with_scale(options: Mapping[str, Any], scale: int) -> dict[str, Any]:
-    function = METRIC_REGISTRY.get(options['type'])
-    return {**({'scale': scale} if 'scale' in inspect.signature(function).parameters else {}), **options}
-
-
 def _wavelengths(dataset: Any, bands: Sequence[int]) -> list[float] | None:
     wavelengths = getattr(dataset, 'wavelengths', None)
     return None if wavelengths is None else [wavelengths[band] for band in bands]
@@ -207,25 +189,34 @@ def _gather(rows: list[Any], pictures: dict[str, Any], world_size: int) -> tuple
     return rows, {name: picture for share in shares for name, picture in share[1].items()}
 
 
-def _report(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, rows: list[Any], pictures: Any) -> None:
+def _report(
+    model: Any,
+    dataset: Any,
+    metrics: ValidationMetrics,
+    current_iter: int | str,
+    tb_logger: Any,
+    rows: list[Any],
+    pictures: dict[str, Any],
+) -> None:
     """Log the values of every image and their means, keep the best, feed TensorBoard, write the CSV file."""
     dataset_name = dataset.opt['name']
     names = [key for key in rows[0] if key not in ('index', 'image', 'seconds')]
     logger = get_root_logger()
-    protocol = _protocol(model, dataset)
+    protocol = '; '.join([_protocol(model, dataset), *metrics.describe()])
     for row in rows:
         values = ', '.join(f'{name} {row[name]:.4f}' for name in names)
         logger.info(f'{dataset_name}/{row["image"]}: {values or "no metrics"} ({row["seconds"]:.1f} s)')
     _write_csv(model, dataset_name, protocol, current_iter, rows)
     for name, picture in pictures.items():
         tb_logger.add_image(f'{dataset_name}/{name}', picture, current_iter, dataformats='HWC')
+    if metrics.left_out:
+        left_out = ', '.join(f'{name} (needs {needs})' for name, needs in metrics.left_out.items())
+        logger.info(f'{dataset_name}: left out {left_out}.')
     if not names:
-        logger.info(
-            f'{dataset_name}: {len(rows)} images done; without ground truth or val: metrics there are no values.'
-        )
+        logger.info(f'{dataset_name}: {len(rows)} images done; without metrics there are no values.')
         return
     model.metric_results = {name: float(np.mean([row[name] for row in rows])) for name in names}
-    _keep_best(model, dataset_name, current_iter)
+    _keep_best(model, dataset_name, metrics, current_iter)
     logger.info(f'Means over {len(rows)} images of {protocol}')
     model._log_validation_metric_values(current_iter, dataset_name, tb_logger)
 
@@ -243,15 +234,13 @@ def _protocol(model: Any, dataset: Any) -> str:
     return '; '.join(parts)
 
 
-def _keep_best(model: Any, dataset_name: str, current_iter: int | str) -> None:
+def _keep_best(model: Any, dataset_name: str, metrics: ValidationMetrics, current_iter: int | str) -> None:
     """Update BasicSR's record of best values; a metric of the small-scale image is judged like its namesake."""
     if not hasattr(model, 'best_metric_results'):
         model.best_metric_results = {}
     record = model.best_metric_results.setdefault(dataset_name, {})
-    metrics = model.opt['val']['metrics']
     for name, value in model.metric_results.items():
-        options = metrics[name] if name in metrics else metrics[name.rsplit('_x', 1)[0]]
-        better = options.get('better') or ('lower' if options['type'] in LOWER_IS_BETTER else 'higher')
+        better = better_direction(metrics.chosen.get(name) or metrics.chosen[name.rsplit('_x', 1)[0]])
         worst = float('-inf') if better == 'higher' else float('inf')
         record.setdefault(name, {'better': better, 'val': worst, 'iter': -1})
         model._update_best_metric_result(dataset_name, name, value, current_iter)

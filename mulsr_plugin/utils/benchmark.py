@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from mulsr_plugin import __version__
 from mulsr_plugin.models.hsi_sr_model import HSISRModel, split_bands
-from mulsr_plugin.models.validation import central_crop, compute_metrics
+from mulsr_plugin.models.measurement import ValidationMetrics
+from mulsr_plugin.models.validation import central_crop
 from mulsr_plugin.utils.benchmark_options import UNTRAINED
 from mulsr_plugin.utils.benchmark_tables import write_tables
 
@@ -104,6 +105,7 @@ class Benchmark:
         self, entry: Mapping[str, Any], model: HSISRModel, name: str, indices: Iterable[int], bar: Any
     ) -> None:
         flops_per_pixel = None
+        metrics = ValidationMetrics(self.opt['metrics'], self.datasets[name], self.opt['scale'])
         for index in indices:
             sample = self._sample(name, index)
             if flops_per_pixel is None:
@@ -111,13 +113,15 @@ class Benchmark:
             image = sample['gt_path']
             model.feed_data(default_collate([sample]))
             result, cost = measure(model, entry['bands_per_chunk'])
-            reference = model.gt[0].permute(1, 2, 0)
+            reference, lq = (cube[0].permute(1, 2, 0) for cube in (model.gt, model.lq))
+            guide = model.rgb[0].permute(1, 2, 0) if 'rgb' in sample else None
+            images = {'img': result, 'img2': reference, 'lq': lq, 'rgb': guide}
             self._save_cube(name, entry['name'], image, result)
             row = {
                 'dataset': name,
                 'entry': entry['name'],
                 'image': image,
-                **compute_metrics(self.opt['metrics'], result, reference, self.opt['scale']),
+                **metrics.measure(image, images),
                 'parameters': sum(p.numel() for p in model.net_g.parameters()),
                 'gflops': flops_per_pixel * reference[..., 0].numel() / 1e9,
                 **cost,

@@ -14,7 +14,10 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from scipy.io import loadmat
 from torch.utils.data import DataLoader
 
+from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
+from mulsr_plugin.metrics.qnr import calculate_d_lambda, calculate_qnr
+from mulsr_plugin.metrics.sam import calculate_sam
 from tests.models.tiny import dataset_options, make_options, parsed
 
 
@@ -133,8 +136,10 @@ def test_a_metric_of_another_package(tiny_stores, tmp_path):
     assert list(rows(tmp_path)[0]) == ['iter', 'image', 'seconds', 'bias']
 
 
-def test_without_ground_truth(tiny_stores, tmp_path):
-    def stored(opt):
+def without_ground_truth(tmp_path, tiny_stores):
+    """Change of the options: low-resolution cubes of 32 x 32 and random guides of 128 x 128 as stored images."""
+
+    def change(opt):
         opt['datasets']['val'] = dataset_options(tiny_stores, 'val', dataroot_gt=None)
         opt['datasets']['val'].update(
             dataroot_lq=str(tiny_stores / 'test.lmdb'),
@@ -144,13 +149,7 @@ def test_without_ground_truth(tiny_stores, tmp_path):
             spectral_response=None,
         )
 
-    model, loader = prepare(tiny_stores, tmp_path, stored, save_cube='npy')
-    writer = Writer()
-    model.validation(loader, 4, writer)
-    assert np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_4.npy').shape == (128, 128, 5)
-    assert list(rows(tmp_path)[0]) == ['iter', 'image', 'seconds']
-    assert writer.scalars == {}
-    assert len(writer.images) == 3
+    return change
 
 
 def _guides(folder):
@@ -161,6 +160,109 @@ def _guides(folder):
         for scene in (10, 11, 12):
             writer.add(f'scene{scene}', np.random.default_rng(scene).random((128, 128, 3), np.float32), 1.0)
     return path
+
+
+def test_consistency_stands_in_for_metrics_that_need_a_ground_truth(tiny_stores, tmp_path, caplog):
+    model, loader = prepare(tiny_stores, tmp_path, without_ground_truth(tmp_path, tiny_stores), save_cube='npy')
+    writer = Writer()
+    with caplog.at_level('INFO', 'basicsr'):
+        model.validation(loader, 4, writer)
+    assert list(rows(tmp_path)[0]) == ['iter', 'image', 'seconds', 'spectral_consistency']
+    result = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_4.npy')
+    block_means = result.reshape(32, 4, 32, 4, 5).mean((1, 3), dtype=np.float64)
+    lq = loader.dataset[0]['lq'].numpy().transpose(1, 2, 0)
+    expected = np.sqrt(np.square(block_means - lq).mean())
+    assert float(rows(tmp_path)[0]['spectral_consistency']) == pytest.approx(expected, rel=1e-6)
+    mean = np.mean([float(row['spectral_consistency']) for row in rows(tmp_path)])
+    assert writer.scalars == {('metrics/tiny/spectral_consistency', 4): pytest.approx(mean)}
+    assert model.best_metric_results['tiny']['spectral_consistency']['better'] == 'lower'
+    assert len(writer.images) == 3
+    (line,) = (record.getMessage() for record in caplog.records if 'left out' in record.getMessage())
+    assert line == (
+        'tiny: left out psnr (needs a ground truth), sam (needs a ground truth), ergas (needs a ground truth).'
+    )
+    protocol = (tmp_path / 'metrics_tiny.csv').read_text().splitlines()[0]
+    assert protocol.endswith('; block means as degradation in spectral_consistency')
+
+
+def test_no_reference_metrics_asked_for_without_ground_truth(tiny_stores, tmp_path):
+    metrics = {
+        'psnr': {'type': 'calculate_hsi_psnr'},
+        'd_lambda': {'type': 'calculate_d_lambda'},
+        'qnr': {'type': 'calculate_qnr'},
+        'spectral': {'type': 'calculate_spectral_consistency', 'degradation': 'noise_free', 'measure': 'sam'},
+        'spatial': {
+            'type': 'calculate_spatial_consistency',
+            'response': str(tiny_stores / 'response.npy'),
+            'measure': 'psnr',
+        },
+    }
+    change = without_ground_truth(tmp_path, tiny_stores)
+    model, loader = prepare(tiny_stores, tmp_path, change, metrics=metrics, save_cube='npy')
+    model.validation(loader, 4, Writer())
+    row = rows(tmp_path)[0]
+    assert list(row)[3:] == ['d_lambda', 'qnr', 'spectral', 'spatial']
+    result = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_4.npy')
+    sample = loader.dataset[0]
+    lq, rgb = (sample[key].numpy().transpose(1, 2, 0) for key in ('lq', 'rgb'))
+    assert float(row['d_lambda']) == pytest.approx(calculate_d_lambda(result, lq), rel=1e-6)
+    assert float(row['qnr']) == pytest.approx(calculate_qnr(result, lq, rgb), rel=1e-6)
+    degraded = build_degradation('noise_free', 4)(result.transpose(2, 0, 1), np.random.default_rng(0))
+    assert float(row['spectral']) == pytest.approx(calculate_sam(degraded.transpose(1, 2, 0), lq), rel=1e-5)
+    guide = result @ np.load(tiny_stores / 'response.npy').T
+    assert float(row['spatial']) == pytest.approx(calculate_hsi_psnr(guide, rgb), rel=1e-6)
+    directions = {name: best['better'] for name, best in model.best_metric_results['tiny'].items()}
+    assert directions == {'d_lambda': 'lower', 'qnr': 'higher', 'spectral': 'lower', 'spatial': 'higher'}
+
+
+def test_no_reference_metrics_with_ground_truth_use_what_the_data_set_knows(tiny_stores, tmp_path):
+    metrics = {
+        'psnr': {'type': 'calculate_hsi_psnr'},
+        'spectral': {'type': 'calculate_spectral_consistency'},
+        'spatial': {'type': 'calculate_spatial_consistency'},
+    }
+    model, loader = prepare(tiny_stores, tmp_path, metrics=metrics)
+    truths = iter([loader.dataset[index]['gt'] for index in range(3)])
+    model.predict = lambda bands: {'result': next(truths)[None]}  # a perfect network
+    model.validation(loader, 4, Writer())
+    for row in rows(tmp_path):
+        assert row['psnr'] == 'inf'
+        assert float(row['spectral']) == pytest.approx(3 / 255, rel=0.1)  # the noise of authors_fixed
+        assert float(row['spatial']) < 1e-6
+
+
+def test_random_degradations_are_repeated_for_consistency(tiny_stores, tmp_path):
+    def random(opt):
+        opt['datasets']['val']['degradation'] = {'preset': 'authors_random', 'noise_sigma': 0}
+
+    metrics = {'spectral': {'type': 'calculate_spectral_consistency'}}
+    model, loader = prepare(tiny_stores, tmp_path, random, metrics=metrics)
+    truths = iter([loader.dataset[index]['gt'] for index in range(3)])
+    model.predict = lambda bands: {'result': next(truths)[None]}
+    model.validation(loader, 4, Writer())
+    assert max(float(row['spectral']) for row in rows(tmp_path)) < 1e-6
+
+
+def test_some_bands_only_leave_out_the_spatial_consistency(tiny_stores, tmp_path, caplog):
+    metrics = {name: {'type': f'calculate_{name}'} for name in ('spatial_consistency', 'd_lambda')}
+    model, loader = prepare(tiny_stores, tmp_path, metrics=metrics, bands=[4, 1], max_images=1)
+    with caplog.at_level('INFO', 'basicsr'):
+        model.validation(loader, 4, Writer())
+    assert 'left out spatial_consistency (needs the spectral response and all bands).' in caplog.text
+    assert list(rows(tmp_path)[0])[3:] == ['d_lambda']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'type': 'calculate_qnr', 'lq': 'x'}, "Unknown option 'lq' in val: metrics: it"),
+        ({'type': 'calculate_spatial_consistency', 'response': 3}, 'response is 3'),
+        ({'type': 'calculate_hsi_psnr', 'degradation': 'noise_free'}, "Unknown option 'degradation'"),
+    ],
+)
+def test_wrong_options_of_a_metric_are_refused_when_the_model_is_built(tiny_stores, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(tiny_stores, tmp_path, metrics={'it': options})
 
 
 def test_small_scale_image_is_measured_too(tiny_stores, tmp_path):
