@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from mulsr_plugin.data.cave import cave_scenes
+from mulsr_plugin.data.colosseum import colosseum_scenes
 from mulsr_plugin.data.cube import SourceScene
 from mulsr_plugin.data.cube_store import check_key
 from mulsr_plugin.data.cubes import cube_scenes
 from mulsr_plugin.data.formats import AXES, read_numbers, scene_key
+from mulsr_plugin.data.harvard import MASK_TREATMENTS, NORMALISATIONS, harvard_scenes
 from mulsr_plugin.data.pair import PairFiles, pair_scenes, read_pair_list
 
 
@@ -107,6 +109,15 @@ def _cubes(path: str, args: argparse.Namespace) -> list[SourceScene]:
     return cube_scenes(path, **_cube_options(args))
 
 
+def _harvard(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    return harvard_scenes(path, args.normalise, args.masked, args.calibrate)
+
+
+def _colosseum(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    cube_options, guide_options = reading_options(args), reading_options(args, 'guide_')
+    return colosseum_scenes(path, args.guide, args.test_part, cube_options, guide_options)
+
+
 def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
     cube_options, guide_options = _cube_options(args), reading_options(args, 'guide_')
     if args.guide is None:
@@ -129,6 +140,33 @@ def _add_cube_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres in nm or micrometres')
     parser.add_argument(
         '--drop-bad-bands', action='store_true', help='leave out bands that an ENVI header marks as bad'
+    )
+
+
+def _add_harvard_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--normalise',
+        choices=NORMALISATIONS,
+        default='scene',
+        help='divide each scene by its own maximum, or all by the common one; default: scene',
+    )
+    parser.add_argument(
+        '--masked',
+        choices=MASK_TREATMENTS,
+        default='keep',
+        help='keep pixels that moved during the recording, or make them zero; default: keep',
+    )
+    parser.add_argument(
+        '--calibrate', action='store_true', help="divide the bands by the camera's sensitivity of calib.txt"
+    )
+
+
+def _add_colosseum_arguments(parser: argparse.ArgumentParser) -> None:
+    add_reading_arguments(parser)
+    parser.add_argument('--guide', help='file with the RGB or panchromatic image; default: the same file')
+    add_reading_arguments(parser, 'guide-', 'guide')
+    parser.add_argument(
+        '--test-part', type=float, default=0.5, help='share of the rows, from the bottom, for tests; default: 0.5'
     )
 
 
@@ -160,6 +198,20 @@ SOURCES: dict[str, Source] = {
         scenes=_cave,
         default_split='cave_80_20',
         has_pictures=True,
+    ),
+    'harvard': Source(
+        help='the Harvard real-world hyperspectral images: CZ_hsdb, CZ_hsdbi or both, unpacked',
+        input_help='folder of one archive, or a folder above both',
+        scenes=_harvard,
+        add_arguments=_add_harvard_arguments,
+        default_split='harvard_80_20',
+    ),
+    'colosseum': Source(
+        help='the WorldView-2 sample of the Roman Colosseum, or another WorldView-2 pair',
+        input_help='the multispectral image, GeoTIFF or .mat',
+        scenes=_colosseum,
+        add_arguments=_add_colosseum_arguments,
+        splits=False,
     ),
     'cubes': Source(
         help='a folder of cubes: .mat, .npy, .npz, ENVI, TIFF, sub-folders of band PNGs',
