@@ -3,6 +3,9 @@
 The options are those of BasicSR's ``train.py``. Beyond it, this one needs no autoload, uses the working directory as
 root, resumes on CPU as well as on GPU, resumes exactly, accepts ``--local-rank`` and runs several CPU processes
 under ``torchrun``.
+
+SIGTERM and SIGINT end a run in order: it finishes its iteration, saves a state and exits with
+:data:`mulsr_plugin.utils.stop_signals.EXIT_STOPPED` (75). A second signal, two seconds later or more, ends it at once.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import math
 import os
 import sys
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from os import path as osp
 from typing import Any
@@ -28,7 +32,8 @@ from basicsr.utils import AvgTimer, MessageLogger, check_resume, make_exp_dirs, 
 from basicsr.utils.options import copy_opt_file  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
-from mulsr_plugin.utils.distributed import wait_for_all  # noqa: E402
+from mulsr_plugin.utils.checkpoint import CheckpointError, remove_partial_files  # noqa: E402
+from mulsr_plugin.utils.distributed import any_of, wait_for_all  # noqa: E402
 from mulsr_plugin.utils.launch import parse_command_line, start_logger  # noqa: E402
 from mulsr_plugin.utils.resume import (  # noqa: E402
     ResumableSampler,
@@ -36,6 +41,7 @@ from mulsr_plugin.utils.resume import (  # noqa: E402
     generator_states,
     set_generator_states,
 )
+from mulsr_plugin.utils.stop_signals import EXIT_STOPPED, StopRequested, StopSignals, shield_workers  # noqa: E402
 
 
 class Trainer:
@@ -69,11 +75,14 @@ class Trainer:
         self.logger = start_logger(self.opt, 'train')
         for warning in warnings:
             self.logger.warning(warning)
+        self._remove_partial_files()
         self.tb_logger = init_tb_loggers(self.opt)
         self._build_loaders()
         self.model = build_model(self.opt)
         self.model.extra_training_state = self._extra_training_state
         self.epoch, self.batch_in_epoch, self.current_iter = 0, 0, 0
+        self.validation_is_due = False
+        self.stop_signals = StopSignals()
         self.generators: dict[str, Any] | None = None
         if state is not None:
             self._resume(state)
@@ -83,6 +92,11 @@ class Trainer:
         uses_tb = self.opt['logger'].get('use_tb_logger') and 'debug' not in self.opt['name']
         if uses_tb and self.opt['rank'] == 0:
             mkdir_and_rename(osp.join(self.opt['root_path'], 'tb_logger', self.opt['name']))
+
+    def _remove_partial_files(self) -> None:
+        for folder in ('models', 'training_states') if self.opt['rank'] == 0 else ():
+            for name in remove_partial_files(self.opt['path'][folder]):
+                self.logger.warning(f'Removed {name} from {folder}: a killed process had begun to write it.')
 
     def _build_loaders(self) -> None:
         """Make the training loader with a sampler that can start within an epoch, and the validation loaders."""
@@ -97,6 +111,7 @@ class Trainer:
             self.sampler = ResumableSampler(dataset, opt['world_size'], opt['rank'], ratio)
             self._check_prefetch(dataset_opt)
             self.train_loader = build_dataloader(dataset, dataset_opt, sampler=self.sampler, **shared)
+            shield_workers(self.train_loader)
             self.batch_size = dataset_opt['batch_size_per_gpu']
         if not hasattr(self, 'train_loader'):
             raise ValueError("datasets has no block 'train'; add one, or use mulsr_plugin.test for testing.")
@@ -136,6 +151,7 @@ class Trainer:
             'batch_in_epoch': self.batch_in_epoch,
             'layout': self._layout(),
             'generators': states,
+            'validation_is_due': self.validation_is_due,
             'best_metric_results': getattr(self.model, 'best_metric_results', {}),
         }
 
@@ -147,6 +163,7 @@ class Trainer:
         if is_exact:
             self.batch_in_epoch = state['batch_in_epoch']
             self.generators = state['generators'][self.opt['rank']]
+            self.validation_is_due = state.get('validation_is_due', False)
         if state.get('best_metric_results'):
             self.model.best_metric_results = state['best_metric_results']
         self.logger.info(
@@ -169,11 +186,34 @@ class Trainer:
             self.generators = None
         return prefetcher
 
-    def run(self) -> None:
-        """Train until ``total_iter``, with logging, checkpoints and validation as BasicSR does them."""
-        total = int(self.opt['train']['total_iter'])
+    def run(self) -> bool:
+        """Train until ``total_iter``, with logging, checkpoints and validation as BasicSR does them.
+
+        Returns:
+            Whether the training is complete; False if a signal stopped it and its state was saved.
+
+        Raises:
+            CheckpointError: The last weights, or the state on a signal, cannot be written.
+        """
+        start = time.time()
+        with self.stop_signals:
+            try:
+                is_complete = self._train(int(self.opt['train']['total_iter']))
+                if is_complete:
+                    self._finish(time.time() - start)
+            except StopRequested:
+                is_complete = False
+            if not is_complete:
+                self._save_stopped()
+        if self.tb_logger:
+            self.tb_logger.close()
+        return is_complete
+
+    def _train(self, total: int) -> bool:
+        """Run the iterations that are left; return False where a signal ends them early."""
         messages = MessageLogger(self.opt, self.current_iter, self.tb_logger)
-        start, iter_timer, data_timer = time.time(), AvgTimer(), AvgTimer()
+        iter_timer, data_timer = AvgTimer(), AvgTimer()
+        self._validate_if_due()
         while self.current_iter < total:
             prefetcher = self._start_epoch()
             data_timer.start()
@@ -186,13 +226,15 @@ class Trainer:
                 iter_timer.record()
                 if self.current_iter % self.opt['logger']['print_freq'] == 0:
                     self._log(messages, iter_timer, data_timer)
+                if self._must_stop():
+                    return False
                 self._save_and_validate()
                 data_timer.start()
                 iter_timer.start()
             else:
                 break
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
-        self._finish(time.time() - start)
+        return True
 
     def _step(self, batch: dict[str, Any]) -> None:
         self.current_iter += 1
@@ -200,6 +242,13 @@ class Trainer:
         self.model.update_learning_rate(self.current_iter, warmup_iter=self.opt['train'].get('warmup_iter', -1))
         self.model.feed_data(batch)
         self.model.optimize_parameters(self.current_iter)
+        val = self.opt.get('val')
+        self.validation_is_due = val is not None and self.current_iter % val['val_freq'] == 0
+
+    def _must_stop(self) -> bool:
+        """Tell whether any process was asked to stop; not within the batches of one accumulated step."""
+        within_step = getattr(self.model, 'batches_since_step', 0) > 0
+        return any_of(self.stop_signals.name is not None, self.model.device) and not within_step
 
     def _log(self, messages: MessageLogger, iter_timer: AvgTimer, data_timer: AvgTimer) -> None:
         messages(
@@ -217,12 +266,29 @@ class Trainer:
         if self.current_iter % self.opt['logger']['save_checkpoint_freq'] == 0:
             self.logger.info('Saving models and training states.')
             self.model.save(self.epoch, self.current_iter)
-        if self.opt.get('val') is not None and self.current_iter % self.opt['val']['val_freq'] == 0:
+        self._validate_if_due()
+
+    def _validate_if_due(self) -> None:
+        if self.validation_is_due:
             self._validate()
+            self.validation_is_due = False
 
     def _validate(self) -> None:
-        for loader in self.val_loaders:
-            self.model.validation(loader, self.current_iter, self.tb_logger, self.opt['val']['save_img'])
+        # Alone, a process drops its validation when it is asked to stop; several would wait for the one that does.
+        with nullcontext() if self.opt['dist'] else self.stop_signals.interrupting():
+            for loader in self.val_loaders:
+                self.model.validation(loader, self.current_iter, self.tb_logger, self.opt['val']['save_img'])
+
+    def _save_stopped(self) -> None:
+        """Save the state of a run that was asked to stop."""
+        self.logger.warning(
+            f'{self.stop_signals.name or "Another process"} ends this run at iteration {self.current_iter}: '
+            'saving models and training states; go on with --auto_resume.'
+        )
+        self.model.save(self.epoch, self.current_iter)
+        state = osp.join(self.opt['path']['training_states'], f'{self.current_iter}.state')
+        if self.opt['rank'] == 0 and not osp.isfile(state):  # the model logs a disk that refuses and goes on
+            raise CheckpointError(f'The run was stopped and {state} could not be written; the state before it is kept.')
 
     def _finish(self, seconds: float) -> None:
         self.logger.info(f'End of training. Time consumed: {timedelta(seconds=int(seconds))}')
@@ -230,20 +296,23 @@ class Trainer:
         self.model.save(epoch=-1, current_iter=-1)
         if self.opt.get('val') is not None and self.current_iter % self.opt['val']['val_freq'] != 0:
             self._validate()
-        if self.tb_logger:
-            self.tb_logger.close()
 
 
 def main() -> None:
-    """Train; a mistake in the options or the data ends the program with one sentence."""
+    """Train; a mistake in the options or the data, or a full disk, ends the program with one sentence."""
     register()
     try:
         trainer = Trainer(os.getcwd())
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         sys.exit(f'error: {error}')
-    trainer.run()
+    try:
+        is_complete = trainer.run()
+    except CheckpointError as error:
+        sys.exit(f'error: {error}')
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    if not is_complete:
+        sys.exit(EXIT_STOPPED)
 
 
 if __name__ == '__main__':

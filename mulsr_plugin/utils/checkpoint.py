@@ -1,59 +1,163 @@
-"""Checkpoint files: written whole or not at all, read without running foreign code."""
+"""Checkpoint files: written whole or not at all, read without running foreign code, damage noticed."""
 
 from __future__ import annotations
 
 import os
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any
 
 import torch
 
+SAFETENSORS = '.safetensors'
+_PARTIAL = re.compile(r'\..+\.partial-(\d+)')
+
+
+class CheckpointError(OSError):
+    """A checkpoint cannot be written; one sentence for the user."""
+
 
 def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
-    """Write ``content`` with ``torch.save`` under a temporary name, then rename it into place.
+    """Write a checkpoint under a temporary name, flush it to the disk, then rename it into place.
 
-    Whatever happens on the way, ``path`` holds either its previous content or the new one.
+    Whatever happens on the way, a kill of the process and a loss of power included, ``path`` holds either its previous
+    content or the new one.
 
     Args:
-        content: Anything ``torch.save`` takes.
+        content: Anything ``torch.save`` takes; for a ``path`` that ends with ``.safetensors`` a state dict under the
+            key ``params``, and nothing else.
         path: File to write; its folder must exist.
 
     Raises:
-        OSError: The file cannot be written; the sentence says why and that the old file is untouched.
+        CheckpointError: The file cannot be written; the sentence says why and that the old file is untouched.
+        ValueError: A safetensors file was asked for and ``content`` is more than weights.
+        ImportError: It was asked for and safetensors is not installed.
     """
     path = Path(path)
-    partial = path.with_name(f'.{path.name}.partial-{os.getpid()}')
-    try:
-        with open(partial, 'wb') as file:
+    if path.suffix == SAFETENSORS:
+        data = _as_safetensors(content, path)
+        with _replacing(path) as file:
+            file.write(data)
+    else:
+        with _replacing(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise OSError(
-            f'Cannot write {path} ({error}); a file already there is untouched: free some space or name another folder.'
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_safely(path: str | os.PathLike[str]) -> Any:
-    """Read a file of ``torch.save`` onto the CPU, tensors and plain values only.
+    """Read a checkpoint onto the CPU, tensors and plain values only.
+
+    Files of ``torch.save`` are first compared with the checksums in them, which PyTorch itself never looks at.
 
     Args:
-        path: File to read.
+        path: File of ``torch.save``, or one that ends with ``.safetensors``.
+
+    Returns:
+        What was saved; the tensors of a safetensors file under the key ``params``.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged or holds anything that would run code on loading.
+        ImportError: It is a safetensors file and safetensors is not installed.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'There is no checkpoint {path}; check the path in the option file.')
+    library = _safetensors(path) if path.suffix == SAFETENSORS else None
     try:
+        if library is not None:
+            return {'params': library.load_file(path)}
+        _compare_checksums(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # zip, pickle, EOF and runtime errors alike mean: not a checkpoint we accept
         raise ValueError(
             f'{path} is damaged or is no checkpoint of tensors alone ({type(error).__name__}); '
             'use a file written by BasicSR, or convert it first.'
         ) from error
+
+
+def remove_partial_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Remove what killed processes have left of unfinished :func:`save_atomically` calls.
+
+    Args:
+        folder: Where checkpoints are saved; need not exist.
+
+    Returns:
+        Names of the files removed.
+    """
+    removed = []
+    for path in Path(folder).glob('.*.partial-*'):
+        match = _PARTIAL.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            with suppress(FileNotFoundError):
+                path.unlink()
+                removed.append(path.name)
+    return removed
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write that takes the place of ``path`` at the end, if all went well."""
+    partial = path.with_name(f'.{path.name}.partial-{os.getpid()}')
+    try:
+        with open(partial, 'wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise CheckpointError(
+            f'Cannot write {path} ({" ".join(str(error).split())}); a file already there is untouched: free some space '
+            'or name another folder.'
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of a folder durable; some file systems do not offer it, and lose nothing by that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()  # our own number, as a process before us had it
+
+
+def _compare_checksums(path: Path) -> None:
+    """Raise BadZipFile if a record of the archive is not what was written; the form before PyTorch 1.6 has no sums."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            name = archive.testzip()
+        if name is not None:
+            raise zipfile.BadZipFile(name)
+
+
+def _as_safetensors(content: Any, path: Path) -> bytes:
+    if not isinstance(content, dict) or list(content) != ['params']:
+        raise ValueError(f'{path} can hold the weights of one network and nothing else; name a .pth file instead.')
+    # neither views nor shared memory can be stored
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in content['params'].items()}
+    return _safetensors(path).save(tensors, metadata={'format': 'pt'})
+
+
+def _safetensors(path: Path) -> ModuleType:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(f'{path} needs the package safetensors: pip install mulsr-plugin[formats].') from error
+    return safetensors.torch

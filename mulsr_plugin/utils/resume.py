@@ -12,6 +12,10 @@ import torch
 from basicsr.data.data_sampler import EnlargedSampler
 
 from mulsr_plugin.utils.checkpoint import load_safely
+from mulsr_plugin.utils.distributed import shared_by_first
+
+# what every state holds, BasicSR's own ones too
+_STATE = {'epoch': int, 'iter': int, 'optimizers': list, 'schedulers': list}
 
 
 class ResumableSampler(EnlargedSampler):
@@ -31,9 +35,9 @@ class ResumableSampler(EnlargedSampler):
 
 
 def find_resume_state(opt: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-    """Load the training state that ``--auto_resume`` or ``path: resume_state`` means.
+    """Load the training state that ``--auto_resume`` or ``path: resume_state`` means, for all processes the same.
 
-    With ``--auto_resume`` a damaged newest state is passed over for the one before it.
+    With ``--auto_resume`` a state that is damaged, or whose networks are, is passed over for the one before it.
 
     Args:
         opt: BasicSR's options; ``path: resume_state`` is filled in.
@@ -47,18 +51,49 @@ def find_resume_state(opt: dict[str, Any]) -> tuple[dict[str, Any] | None, list[
     """
     if not opt['auto_resume']:
         path = opt['path'].get('resume_state')
-        return (load_safely(path) if path else None), []
+        return (load_state(path) if path else None), []
+    path, warnings = shared_by_first(_newest_sound_state, opt)
+    if path is None:
+        return None, warnings
+    opt['path']['resume_state'] = path
+    return load_state(path), warnings
+
+
+def load_state(path: str | Path) -> dict[str, Any]:
+    """Load a training state.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged or something else than a training state.
+    """
+    state = load_safely(path)
+    if not (isinstance(state, dict) and all(isinstance(state.get(key), kind) for key, kind in _STATE.items())):
+        raise ValueError(f'{path} is no training state of BasicSR; name one of the folder training_states.')
+    return state
+
+
+def _newest_sound_state(opt: dict[str, Any]) -> tuple[str | None, list[str]]:
+    """Return the newest state that loads together with its networks, and why newer ones do not."""
     warnings = []
     states = [path for path in Path(opt['path']['training_states']).glob('*.state') if path.stem.isdigit()]
     for path in sorted(states, key=lambda state: int(state.stem), reverse=True):
         try:
-            state = load_safely(path)
-        except ValueError as error:
-            warnings.append(f'{error} Trying the state before it.')
+            for network in _networks_of(opt, load_state(path)['iter']):
+                load_safely(network)
+        except (ValueError, FileNotFoundError) as error:
+            warnings.append(f'{error} Passing over {path} for the state before it.')
             continue
-        opt['path']['resume_state'] = str(path)
-        return state, warnings
+        return str(path), warnings
+    if warnings:
+        warnings.append('No state of this run can be used: the training starts anew, its files are archived.')
     return None, warnings
+
+
+def _networks_of(opt: dict[str, Any], iteration: int) -> list[Path]:
+    """Return the files that BasicSR loads networks from when it resumes at an iteration."""
+    ignored = opt['path'].get('ignore_resume_networks') or []
+    networks = [key for key in opt if key.startswith('network_') and key not in ignored]
+    return [Path(opt['path']['models'], f'net_{network[8:]}_{iteration}.pth') for network in networks]
 
 
 def generator_states() -> dict[str, Any]:
