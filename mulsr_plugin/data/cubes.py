@@ -30,11 +30,8 @@ def cube_scenes(folder: PathLike, suffix: str | None = None, **options: Any) -> 
         FileNotFoundError: No such folder, or no cube in it.
         ValueError: Two files would have the same scene name, or a name cannot be a key.
     """
-    files = [file for file in cube_files(folder) if suffix is None or file.suffix.lower() == suffix]
-    if not files:
-        raise FileNotFoundError(f'There is no {suffix} file in {folder}.')
     names: dict[str, Path] = {}
-    for path in files:
+    for path in cube_files(folder, suffix):
         name = scene_key(path)
         if name in names:
             raise ValueError(

@@ -15,9 +15,9 @@ from torch.utils import data
 
 from mulsr_plugin.data.augmentation import Augmentation, augment, draw_augmentation
 from mulsr_plugin.data.cube import check_cube
+from mulsr_plugin.data.cube_folder import CubeFolder
 from mulsr_plugin.data.cube_store import CubeStore
 from mulsr_plugin.data.degradation import Degradation, build_degradation
-from mulsr_plugin.data.mat_folder import MatFolder
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.utils.options import BLOCK, BOOLEAN, TEXT, Rule, check_block, choice, either, integer, require
@@ -61,10 +61,10 @@ class PairedHSIRGBDataset(data.Dataset):
         opt (dict): The data set's block of the option file; not changed. Its keys are
 
             dataroot_gt (str): Folder with the cubes, (H, W, L) each: an LMDB made by scripts/prepare_dataset.py, or
-                .mat files. May be absent in validation and test if both others are given.
+                files of any readable format. May be absent in validation and test if both others are given.
             dataroot_lq (str): Stored low-resolution cubes under the same keys, instead of degrading.
             dataroot_rgb (str): Stored guide images under the same keys, instead of applying a spectral response.
-            io_backend (dict): type: lmdb or disk (for .mat files; each is kept in memory once read).
+            io_backend (dict): type: lmdb or disk (for files; each is kept in memory once read).
             meta_info_file (str): Text file with one scene per line to use only these. Default: all.
             verify (bool): Check the checksum of every cube when it is first read (lmdb). Default: true.
             upscale (int): Scale factor, if it differs from the option file's ``scale``.
@@ -307,7 +307,7 @@ def _check_train_options(opt: Mapping[str, Any], given: set[str], where: str) ->
             )
 
 
-def _open_cubes(opt: Mapping[str, Any], root_key: str) -> CubeStore | MatFolder:
+def _open_cubes(opt: Mapping[str, Any], root_key: str) -> CubeStore | CubeFolder:
     backend, root = opt['io_backend'], Path(opt[root_key]).expanduser()
     where = f'io_backend of data set {opt.get("name") or "block"!r}'
     check_block(backend, {'type': choice('lmdb', 'disk')}, where)
@@ -317,7 +317,7 @@ def _open_cubes(opt: Mapping[str, Any], root_key: str) -> CubeStore | MatFolder:
             f'{root_key}: folder {str(root)!r} does not exist; correct the path, or prepare the data with '
             'scripts/prepare_dataset.py.'
         )
-    return CubeStore(root, verify=opt.get('verify') is not False) if backend['type'] == 'lmdb' else MatFolder(root)
+    return CubeStore(root, verify=opt.get('verify') is not False) if backend['type'] == 'lmdb' else CubeFolder(root)
 
 
 def _read_key_list(path: str, known: list[str], root_key: str) -> list[str]:

@@ -368,7 +368,7 @@ def test_missing_places_are_explained(store: Path, tmp_path: Path) -> None:
     for backend in ('lmdb', 'disk'):
         with pytest.raises(FileNotFoundError, match=r'dataroot_gt: folder .* does not exist.*prepare_dataset'):
             PairedHSIRGBDataset(options(tmp_path / 'absent.lmdb', io_backend={'type': backend}))
-        with pytest.raises(FileNotFoundError, match='no cube store|no .mat file'):
+        with pytest.raises(FileNotFoundError, match='no cube store|no cube in'):
             PairedHSIRGBDataset(options(tmp_path, io_backend={'type': backend}))
     with pytest.raises(FileNotFoundError, match='meta_info_file'):
         PairedHSIRGBDataset(options(store, meta_info_file=str(tmp_path / 'absent.txt')))

@@ -73,7 +73,7 @@ def test_mat_command(main, tmp_path, capsys):
         scipy.io.savemat(tmp_path / 'in' / f'{name}.mat', {'hsi': cube, 'other': cube})
     arguments = ['mat', '--input', str(tmp_path / 'in'), '--output', str(tmp_path / 'out')]
     assert main(arguments) == 1
-    assert 'name the cube with --key' in capsys.readouterr().err
+    assert 'name one with --key' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
     assert main([*arguments, '--key', 'hsi', '--scale', '1/4095']) == 0
     store = CubeStore(tmp_path / 'out' / 'train.lmdb')

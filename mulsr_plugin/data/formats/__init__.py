@@ -141,8 +141,12 @@ def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
         writer(temporary, cube)
 
 
-def cube_files(folder: PathLike) -> list[Path]:
+def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:
     """Return the cubes of a folder, sorted by name: files of a known format, and sub-folders of band PNGs.
+
+    Args:
+        folder (str | PathLike): Where to look; only sub-folders of band PNGs are entered.
+        suffix (str | None): Return only files with this suffix, such as '.mat'. Default: None.
 
     Raises:
         FileNotFoundError: No such folder, or no cube in it.
@@ -153,14 +157,15 @@ def cube_files(folder: PathLike) -> list[Path]:
         raise FileNotFoundError(f'There is no folder {folder} to read cubes from.')
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith('.'))
-        cubes = [entry for entry in entries if entry.suffix.lower() in CUBE_SUFFIXES and entry.is_file()]
-        cubes += [entry for entry in entries if entry.is_dir() and len(band_files(entry)) > 1]
+        suffixes = CUBE_SUFFIXES if suffix is None else (suffix,)
+        cubes = [entry for entry in entries if entry.suffix.lower() in suffixes and entry.is_file()]
+        if suffix is None:
+            cubes += [entry for entry in entries if entry.is_dir() and len(band_files(entry)) > 1]
     except PermissionError as error:
         raise PermissionError(f'{folder} may not be listed ({error.strerror}): change its permissions.') from error
     if not cubes:
-        raise FileNotFoundError(
-            f'There is no cube in {folder}: expected files {" ".join(CUBE_SUFFIXES)} or sub-folders of band PNGs.'
-        )
+        folders = '' if suffix else ' or sub-folders of band PNGs'
+        raise FileNotFoundError(f'There is no cube in {folder}: expected files {" ".join(suffixes)}{folders}.')
     return sorted(cubes)
 
 

@@ -30,6 +30,8 @@ NANOMETRES_PER = {
     **dict.fromkeys(('um', 'µm', 'μm', 'micron', 'microns', 'micrometer', 'micrometers', 'micrometre'), 1000.0),
     'micrometres': 1000.0,
 }
+# Sides that make an order of axes doubtful: the supposed bands are as many as an image has columns.
+SMALLEST_SIDE = 64
 CLEARLY_MORE = 4
 
 Scale = Union[float, str, None]
@@ -266,10 +268,10 @@ def _question_axes(path: Path, stored: tuple[int, ...], raw: RawImage) -> None:
     if raw.wavelengths:
         wrong = len(raw.wavelengths) != bands and len(raw.wavelengths) in stored
     elif raw.axes == 'bhw':
-        wrong = last < middle and (first == middle or first >= CLEARLY_MORE * last)
+        wrong = last < middle and first >= SMALLEST_SIDE and (first == middle or first >= CLEARLY_MORE * last)
     else:
-        # Far fewer rows than columns, and as many bands as an image has columns.
-        wrong = first < middle and (last == middle or last >= CLEARLY_MORE * first)
+        # Fewer rows than columns, and as many bands as an image has columns.
+        wrong = first < middle and last >= SMALLEST_SIDE and (last == middle or last >= CLEARLY_MORE * first)
     if wrong:
         raise FormatError(
             f'{path} holds an array of shape {stored}, which read as {raw.axes} (h rows, w columns, b bands) has '

@@ -179,7 +179,7 @@ def _nbytes(variable: Variable) -> int:
 
 def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray]) -> RawImage:
     values = found[name]
-    sure = False
+    sure = SCALE_NAME in found  # as written here
     if values.ndim == 2 and {'nRow', 'nCol'} <= set(found):
         values, sure = _from_matrix(path, name, values, found), True
     waves = next((found[each] for each in WAVELENGTH_NAMES if each in found), np.empty(0))

@@ -147,6 +147,7 @@ def _assemble(values: np.ndarray, found: dict[str, np.ndarray]) -> RawImage:
     scale = found.get('scale_to_unit')
     return RawImage(
         values,
+        axes_are_sure=scale is not None,  # as written here
         scale=float(scale.item()) if scale is not None and scale.size == 1 else None,
         wavelengths=tuple(float(wave) for wave in found.get('wavelengths', np.empty(0)).ravel()),
         bad_bands=tuple(int(band) for band in found.get('bad_bands', np.empty(0)).ravel()),

@@ -121,7 +121,9 @@ def write_tiff(path: Path, cube: Cube) -> None:
         ImportError: rasterio is not installed.
         OSError: The disk is full or refuses.
     """
-    with _created(path, cube, driver='GTiff', interleave='band', BIGTIFF='IF_SAFER') as image:
+    # Without these GDAL takes three or four bands of bytes for red, green, blue and transparency.
+    colours = {'photometric': 'MINISBLACK', 'ALPHA': 'NO'}
+    with _created(path, cube, driver='GTiff', interleave='band', BIGTIFF='IF_SAFER', **colours) as image:
         _write_bands(image, cube)
         if cube.scale != 1:
             image.scales = [cube.scale] * cube.num_bands

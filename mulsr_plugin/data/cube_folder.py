@@ -1,4 +1,4 @@
-"""A folder of .mat files with the reading interface of the LMDB store."""
+"""A folder of cubes in any readable format, with the reading interface of the LMDB store."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from mulsr_plugin.data.cube_store import CubeHeader, CubeStoreError, PathLike
 from mulsr_plugin.data.cubes import cube_scenes
 
 
-class MatFolder:
-    """Cubes of a folder of .mat files, each read completely at its first use and then kept in memory.
+class CubeFolder:
+    """Cubes of a folder, each read completely at its first use and then kept in memory.
 
     Forked loader workers share what was read before they started; spawned ones read for themselves. For more data than
     memory holds, prepare an LMDB, of which only the rows of a crop are read.
 
     Args:
-        path (str | PathLike): Folder with ``*.mat`` files, see ``cube_scenes``.
+        path (str | PathLike): Folder with cubes, see ``cube_scenes``.
 
     Raises:
-        FileNotFoundError: No such folder, or no .mat file in it.
+        FileNotFoundError: No such folder, or no cube in it.
         ValueError: Two files would have the same scene name.
     """
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        self._scenes = {scene.key: scene for scene in cube_scenes(path, '.mat')}
+        self._scenes = {scene.key: scene for scene in cube_scenes(path)}
         self._cubes: dict[str, Cube] = {}
 
     def __getstate__(self) -> dict[str, Any]:
