@@ -70,7 +70,7 @@ Landsat 8 up to the near infrared (coastal, blue, green, red, NIR), and for thei
 GAUSSIAN_PREFIX = 'gaussian:'
 GAUSSIAN_CUT = 3  # standard deviations; a tail at the edge of the cube would else be scaled up to a whole channel
 _LARGEST_ROW_SUM = 1.001
-_SMALLEST_WAVELENGTH = 100  # nm; smaller numbers are micrometres, or no wavelengths at all
+SMALLEST_WAVELENGTH = 100  # nm; smaller numbers are micrometres, or no wavelengths at all
 
 
 def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Sequence[float] | None = None) -> np.ndarray:
@@ -157,7 +157,7 @@ def _as_table(matrix: np.ndarray) -> np.ndarray | None:
     """Return (1 + G, N) with the wavelengths first if the matrix has them in its first column or row."""
     for table in (matrix.T, matrix):
         # No weight reaches a hundred, so rising numbers above it are wavelengths.
-        if min(table.shape) > 1 and table[0, 0] >= _SMALLEST_WAVELENGTH and (np.diff(table[0]) > 0).all():
+        if min(table.shape) > 1 and table[0, 0] >= SMALLEST_WAVELENGTH and (np.diff(table[0]) > 0).all():
             return np.asarray(table, dtype=np.float64)
     return None
 
@@ -178,7 +178,7 @@ def _parse_gaussians(name: str) -> GaussianBands:
         bands = GaussianBands(tuple(centre for centre, _ in pairs), tuple(width for _, width in pairs))
     except ValueError:
         bands = GaussianBands((), ())
-    if not bands.centres or min(bands.centres) < _SMALLEST_WAVELENGTH or min(bands.widths) <= 0:
+    if not bands.centres or min(bands.centres) < SMALLEST_WAVELENGTH or min(bands.widths) <= 0:
         raise ValueError(
             f'Spectral response {name!r} is not of the form {GAUSSIAN_PREFIX}CENTRE/WIDTH,... in nm, '
             f'such as {GAUSSIAN_PREFIX}659/60,546/70,478/60; correct spectral_response.'
@@ -199,7 +199,7 @@ def _checked_wavelengths(name: str, num_bands: int, wavelengths: Sequence[float]
             f'The cube has {num_bands} bands but {centres.size} wavelengths, or some that are not finite; '
             'prepare the data with one wavelength per band.'
         )
-    if centres.min() < _SMALLEST_WAVELENGTH:
+    if centres.min() < SMALLEST_WAVELENGTH:
         raise ValueError(
             f'The wavelengths of the cube run from {centres.min():g} to {centres.max():g}, expected nanometres; '
             'prepare the data with micrometres multiplied by 1000.'
