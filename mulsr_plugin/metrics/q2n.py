@@ -72,8 +72,7 @@ def _reflected_indices(size: int, device: torch.device) -> torch.Tensor:
 def _block_quality(img: torch.Tensor, img2: torch.Tensor) -> torch.Tensor:
     """Return Q2n of each block, (number of blocks,), from results and references (number of blocks, pixels, L)."""
     img, img2 = _normalise(img, img2)
-    mean, mean2 = img.mean(1), img2.mean(1)
-    img, img2 = img - mean[:, None], img2 - mean2[:, None]
+    (img, mean), (img2, mean2) = _centre(img), _centre(img2)
     variance = (img.square() + img2.square()).mean(1).sum(-1)
     covariance = img2.transpose(1, 2) @ img / img.shape[1]
     modulus = _hypercomplex_sum(covariance).norm(dim=-1)
@@ -81,6 +80,14 @@ def _block_quality(img: torch.Tensor, img2: torch.Tensor) -> torch.Tensor:
     padding = _power_of_two(img.shape[-1]) - img.shape[-1]
     energy, energy2 = mean.square().sum(-1) + padding, mean2.square().sum(-1) + padding
     return contrast * 2 * (energy * energy2).sqrt() / (energy + energy2)
+
+
+def _centre(blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return deviations from the mean, and the mean, (number of blocks, L); flat blocks deviate by exactly 0."""
+    first = blocks[:, :1]
+    deviations = blocks - first
+    shift = deviations.mean(1, keepdim=True)
+    return deviations - shift, (first + shift)[:, 0]
 
 
 def _normalise(img: torch.Tensor, img2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
