@@ -13,6 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.paired_hsi_rgb_dataset import _check_options
+from mulsr_plugin.data.scene_splits import read_split
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.mulsr_model import MulSRModel
 from mulsr_plugin.models.schema import check_model_options, check_network
@@ -54,7 +55,8 @@ def test_option_file_is_legal(path):
     check_model_options(opt, MODELS[opt['model_type']].train_rules)
     for phase, dataset in opt['datasets'].items():
         _check_options({**dataset, 'phase': phase.split('_')[0], 'scale': opt['scale']})
-        build_degradation(dataset['degradation'], dataset.get('upscale', opt['scale']))
+        if 'dataroot_lq' not in dataset:
+            build_degradation(dataset['degradation'], dataset.get('upscale', opt['scale']))
     net = build_network(opt['network_g'])
     scales = opt['network_g'].get('upscale', opt['scale'])
     assert opt['scale'] in (scales if isinstance(scales, list) else [scales])
@@ -62,17 +64,28 @@ def test_option_file_is_legal(path):
         assert sum(parameter.numel() for parameter in net.parameters()) == PARAMETERS[path.stem]
 
 
-@pytest.mark.parametrize('scale', [4, 8, 16])
-def test_settings_of_the_paper(scale):
-    opt = load(OPTIONS / f'train_mulsr_cave_x{scale}.yml')
+@pytest.mark.parametrize(
+    ('data_set', 'scale'), [('cave', 4), ('cave', 8), ('cave', 16), ('harvard', 8), ('harvard', 16)]
+)
+def test_settings_of_the_paper(data_set, scale):
+    opt = load(OPTIONS / f'train_mulsr_{data_set}_x{scale}.yml')
     train, data = opt['train'], opt['datasets']['train']
     assert (data['gt_size'], data['batch_size_per_gpu'], data['crops_per_image']) == (12 * scale, 32, 1000)
     assert (train['optim_g']['type'], train['optim_g']['lr'], train['optim_g']['betas']) == ('Adam', 1e-4, [0.9, 0.99])
-    epoch = 26 * data['crops_per_image'] // data['batch_size_per_gpu']
+    epoch = len(read_split(f'{data_set}_80_20').train) * data['crops_per_image'] // data['batch_size_per_gpu']
     assert train['scheduler']['milestones'] == [30 * epoch * i for i in range(1, 7)]
     assert train['scheduler']['gamma'] == 0.5
     assert train['total_iter'] == 200 * epoch
     assert train['band_update'] == 'per_band'
+
+
+def test_colosseum_trains_as_the_release_names_for_its_real_data_set():
+    opt = load(OPTIONS / 'train_mulsr_colosseum_x4.yml')
+    train, data = opt['train'], opt['datasets']['train']
+    assert (data['gt_size'], data['crops_per_image'], opt['scale']) == (12 * 4, 64, 4)
+    epoch = data['crops_per_image'] // data['batch_size_per_gpu']
+    assert train['scheduler']['milestones'] == [30 * epoch * i for i in range(1, 7)]
+    assert train['total_iter'] == 200 * epoch
 
 
 @pytest.mark.parametrize('path', sorted((OPTIONS / 'ablation').glob('*.yml')), ids=lambda path: path.stem)
