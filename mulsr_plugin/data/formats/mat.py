@@ -7,6 +7,9 @@ out column by column, as in the widespread files of unmixing scenes. A georefere
 
 from __future__ import annotations
 
+import struct
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +35,9 @@ CLASS_SIZES = {
 WAVELENGTH_NAMES = ('wavelengths', 'wavelength', 'wl', 'lambda')
 SCALE_NAME = 'scale_to_unit'
 LARGEST_V5_VARIABLE = 2**31 - 1  # bytes
+V5_HEADER = 128
+V5_COMPRESSED = 15
+V5_TAGS = 1024  # bytes at the beginning of an array that hold its tags, with room for the longest name
 
 
 class Variable(NamedTuple):
@@ -85,11 +91,17 @@ def _read_v5(path: Path, options: ReadOptions) -> RawImage:
     # whosmat reads the directory only, so a file with many variables costs no more than its cube.
     variables = {name: Variable(shape, kind) for name, shape, kind in scipy.io.whosmat(str(path), appendmat=False)}
     name = _choose(path, variables, options)
-    size = path.stat().st_size
     chosen = [name, *_companions(variables)]
+    sizes = _v5_sizes(path)
     for each in chosen:
-        # Compressed integers in a variable of doubles: a file may hold an eighth of what is declared.
-        check_declared_size(path, _nbytes(variables[each]), 8 * size)
+        declared = _nbytes(variables[each])
+        unpacked, stored = sizes.get(each, (declared, path.stat().st_size))
+        check_declared_size(path, unpacked, stored)
+        # Values may lie in a smaller type than their class, but never in a larger one.
+        if not declared // 8 <= unpacked <= declared:
+            raise FormatError(
+                f'{path}: {each} has {unpacked} bytes of values, its shape says {declared}: it is damaged.'
+            )
     found = scipy.io.loadmat(str(path), appendmat=False, variable_names=chosen)
     if np.iscomplexobj(found[name]):
         raise FormatError(f'{path}: {name} is complex; a cube holds real values.')
@@ -175,6 +187,41 @@ def _nbytes(variable: Variable) -> int:
     for side in variable.shape:
         count *= int(side)
     return count
+
+
+def _v5_sizes(path: Path) -> dict[str, tuple[int, int]]:
+    """Return the bytes of the values of every v5 variable, unpacked and as they lie in the file.
+
+    SciPy unpacks whatever a file holds, so they are looked up in the tags first (MathWorks, "MAT-File Format").
+    """
+    sizes = {}
+    with open(path, 'rb') as file:
+        header = file.read(V5_HEADER)
+        if 0 in header[:4]:  # v4, which compresses nothing and knows no cubes
+            return {}
+        order = '<' if header.endswith(b'IM') else '>'
+        while len(tag := file.read(8)) == 8:
+            kind, length = struct.unpack(f'{order}II', tag)
+            following = file.tell() + length
+            start = file.read(min(length, V5_TAGS))
+            start = zlib.decompressobj().decompress(start, V5_TAGS) if kind == V5_COMPRESSED else tag + start
+            with suppress(struct.error):  # other objects have no values where an array has them
+                name, nbytes = _v5_values(start, order)
+                sizes[name] = nbytes, length
+            file.seek(following)
+    return sizes
+
+
+def _v5_values(start: bytes, order: str) -> tuple[str, int]:
+    """Read name and size of an array from the beginning of its element: tag, flags, sides, name, tag of the values."""
+    at, content, size = 8, b'', 0
+    for _ in range(4):
+        kind, size = struct.unpack_from(f'{order}II', start, at)
+        name, small = content, kind >> 16  # a small element has its size there and its content in the tag
+        size = small or size
+        content = start[at + 4 : at + 4 + size] if small else start[at + 8 : at + 8 + size]
+        at += 8 if small else 8 + (size + 7) // 8 * 8
+    return name.decode('latin-1'), size
 
 
 def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray]) -> RawImage:

@@ -67,7 +67,8 @@ def read_tiff(path: Path, options: ReadOptions) -> RawImage:
         FormatError: The file is damaged or cut short, or its pages differ.
     """
     with _opened(path, 'GTiff') as image:
-        pages = image.subdatasets if image.count == 1 else []
+        # rasterio lists them by name, so that page 10 comes before page 2.
+        pages = sorted(image.subdatasets, key=lambda name: int(name.split(':')[1])) if image.count == 1 else []
         check_declared_size(path, _declared(image) * max(len(pages), 1), path.stat().st_size)
         values = _read_pages(path, pages) if pages else _read_bands(path, image)
         values, scale = _physical(values, image) if not pages else (values, None)

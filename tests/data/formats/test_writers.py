@@ -111,7 +111,10 @@ def test_super_resolved_image_opens_at_the_same_place(tmp_path, name, geo):
     lq = read_cube(tmp_path / 'lr.tif')
     sr = Cube(RNG.random((48, 40, 5), np.float32), 1.0, geo=lq.geo.refined(4))
     write_cube(tmp_path / name, sr)
-    with rasterio.open(tmp_path / 'lr.tif') as low, rasterio.open(tmp_path / Path(name).with_suffix('.dat' if 'hdr' in name else '.tif')) as high:
+    with (
+        rasterio.open(tmp_path / 'lr.tif') as low,
+        rasterio.open(tmp_path / Path(name).with_suffix('.dat' if 'hdr' in name else '.tif')) as high,
+    ):
         assert low.crs == high.crs
         assert low.crs.to_epsg() == 32633
         assert high.res == pytest.approx(tuple(side / 4 for side in low.res))
@@ -163,7 +166,9 @@ LARGE = Cube(np.random.default_rng(0).random((64, 64, 8)), 1.0)
 
 def check_refused(folder: Path, name: str) -> str:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    with pytest.raises(OSError, match=r'Cannot write .*nothing was kept: make room or choose another output\.$') as caught:
+    with pytest.raises(
+        OSError, match=r'Cannot write .*nothing was kept: make room or choose another output\.$'
+    ) as caught:
         write_cube(folder / name, LARGE, overwrite=True)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     return str(caught.value)
