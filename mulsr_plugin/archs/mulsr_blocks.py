@@ -5,12 +5,21 @@ Attribute names are the authors' (hence the mixed case), so that their weights f
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+
+from mulsr_plugin.archs.fused_conv import FusedConv2d, fused_conv2d
+
+
+class Kernel(NamedTuple):
+    """Weight, (O, C, k, k), and bias, (O,), of a convolution."""
+
+    weight: Tensor
+    bias: Tensor | None
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
@@ -25,10 +34,10 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1)
     Returns:
         nn.Module: The convolution, normalised over its output channels.
     """
-    return weight_norm(nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2))
+    return weight_norm(FusedConv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2))
 
 
-def is_channels_last(x: torch.Tensor) -> bool:
+def is_channels_last(x: Tensor) -> bool:
     """Tell whether the channels of a pixel lie side by side in memory.
 
     Unlike `is_contiguous(memory_format=torch.channels_last)` this is False for an ordinary one-channel image.
@@ -42,22 +51,20 @@ def is_channels_last(x: torch.Tensor) -> bool:
     return x.stride(1) == 1
 
 
-def expand_to_bands(x: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """Repeat what was computed once per image for all bands of the image.
+def add_per_image(x: Tensor, of_image: Tensor, alpha: int = 1) -> Tensor:
+    """Add what was computed once per image to the features of all its bands.
 
     Args:
-        x (Tensor): Features of the images, (B, C, H, W).
-        batch_size (int): Images times bands, a multiple of B.
+        x (Tensor): Features of all bands, (B * bands, C, H, W), those of an image side by side.
+        of_image (Tensor): Features of the images, (B, C, H, W).
+        alpha (int): Factor of the second. Default: 1.
 
     Returns:
-        Tensor: (batch_size, C, H, W), the repetitions of an image side by side.
+        Tensor: x + alpha * of_image, (B * bands, C, H, W), in the memory format of `x`.
     """
-    repeats = batch_size // x.shape[0]
-    if repeats == 1:
-        return x
-    if is_channels_last(x):  # repeat_interleave alone would lose the memory format
-        return x.permute(0, 2, 3, 1).repeat_interleave(repeats, dim=0).permute(0, 3, 1, 2)
-    return x.repeat_interleave(repeats, dim=0)
+    if len(x) == len(of_image):
+        return torch.add(x, of_image, alpha=alpha)
+    return torch.add(x.unflatten(0, (len(of_image), -1)), of_image[:, None], alpha=alpha).flatten(0, 1)
 
 
 class ResidualUnit(nn.Module):
@@ -71,9 +78,10 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.m = nn.Sequential(conv(num_feat, num_feat, 3), nn.ReLU(inplace=True), conv(num_feat, num_feat, 3))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Map (B, num_feat, H, W) to the same shape."""
-        return x + self.m(x)
+        first, _, second = self.m
+        return second(first(x, relu=True), add=x)
 
 
 class SubPixelUp(nn.Sequential):
@@ -88,11 +96,11 @@ class SubPixelUp(nn.Sequential):
 
 
 class DepthConvolutions(nn.Sequential):
-    """Two 3-D convolutions on a volume of depth three, kernels (1, 3, 3) and (3, 1, 1), computed in 2-D.
+    """Two 3-D convolutions on a volume of depth three, kernels (1, 3, 3) and (3, 1, 1), and their 2-D form.
 
-    The parameters are those of the 3-D convolutions. The first treats the three slices alike, which is a convolution
-    in three groups with the same weights; the second mixes the slices of a pixel, which is a 1x1 convolution of all
-    channels. On the CPU the 2-D form is many times faster.
+    Called, it convolves (B, slice_feat, 3, H, W) in 3-D. In 2-D, with the channels of the three slices one after the
+    other, the first is a convolution in three groups with the same weights, the second a 1x1 convolution of all
+    channels, which mixes the slices of a pixel. On the CPU the 2-D form is many times faster.
 
     Args:
         slice_feat (int): Channels of one slice.
@@ -104,27 +112,43 @@ class DepthConvolutions(nn.Sequential):
             weight_norm(nn.Conv3d(slice_feat, slice_feat, (3, 1, 1), padding=(1, 0, 0))),
         )
 
-    def forward(self, volume: torch.Tensor) -> torch.Tensor:
-        """Convolve the volume.
-
-        Args:
-            volume (Tensor): The three slices one after the other, (B, 3 * slice_feat, H, W).
-
-        Returns:
-            Tensor: Same shape and order.
-        """
+    def kernels_2d(self) -> tuple[Kernel, Kernel]:
+        """Return the kernel within the slices, to be used in three groups, and the 1x1 kernel across them."""
         within, across = cast('list[Any]', list(self))
         kernel = within.weight.squeeze(2).repeat(3, 1, 1, 1)
-        volume = F.conv2d(volume, kernel, within.bias.repeat(3), padding=1, groups=3)
-        return F.conv2d(volume, self._slice_mix(across.weight), across.bias.repeat(3))
+        return Kernel(kernel, within.bias.repeat(3)), Kernel(self._slice_mix(across.weight), across.bias.repeat(3))
 
     @staticmethod
-    def _slice_mix(weight: torch.Tensor) -> torch.Tensor:
+    def _slice_mix(weight: Tensor) -> Tensor:
         """Arrange a (C, C, 3, 1, 1) kernel as the (3C, 3C, 1, 1) matrix of the zero-padded convolution over depth."""
         above, same, below = weight.flatten(2).unbind(2)
         zero = torch.zeros_like(same)
         rows = [[same, below, zero], [above, same, below], [zero, above, same]]
         return torch.cat([torch.cat(row, dim=1) for row in rows])[:, :, None, None]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DepthConvolutions:
+        """Show the 5-D weights as 4-D ones, so that `net.to(memory_format=torch.channels_last)` takes them."""
+
+        def apply_in_4d(value: Tensor) -> Tensor:
+            return fn(value.flatten(2, 3)).unflatten(2, value.shape[2:4]) if value.dim() == 5 else fn(value)
+
+        return cast(DepthConvolutions, super()._apply(apply_in_4d, recurse))
+
+
+class FusionKernels(NamedTuple):
+    """The cross fusion of h (hyperspectral) and g (guide) as plain convolutions.
+
+    The learned weight of a slice is part of the kernels that fill it. Both the fused features,
+    F * [h; g] = F_h * (h - g) + (F_h + F_g) * g, and the difference features, D * (h - g), come from one convolution of
+    h - g, and a convolution of g is added to the fused ones. This takes no more operations than the definition, no
+    concatenation, and the part of g is shared by all bands for which g is the same.
+    """
+
+    difference: Kernel  # of h - g, to all channels of the volume
+    guide: Kernel  # of g, to the fused features, the first half of the channels
+    within: Kernel  # in three groups
+    across: Kernel
+    out: Kernel
 
 
 class CrossFusion(nn.Module):
@@ -146,13 +170,72 @@ class CrossFusion(nn.Module):
         self.reduce_D = conv(2 * num_feat, part_feat, 3)
         self.conv = conv(3 * self.slice_feat, num_feat, 3)
 
-    def forward(self, hsi: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
-        """Map two (B, num_feat, H, W) tensors to one of the same shape."""
-        fused = self.reduce_D(torch.cat([hsi, rgb], dim=1))
-        difference = self.conv_diff(hsi - rgb)
-        slice_weights = self.gamma.repeat_interleave(self.slice_feat)[:, None, None]
-        volume = torch.cat([fused, difference], dim=1) * slice_weights
-        return self.conv(volume + self.conv3D(volume))
+    def kernels(self) -> FusionKernels:
+        """Work the plain convolutions out from the parameters; gradients flow through."""
+        fused, difference, out = (cast(Any, layer) for layer in (self.reduce_D, self.conv_diff, self.conv))
+        slice_weights = self.gamma.repeat_interleave(self.slice_feat)
+        of_hsi, of_guide = fused.weight.chunk(2, dim=1)
+        weight = torch.cat([of_hsi, difference.weight]) * slice_weights[:, None, None, None]
+        bias = torch.cat([fused.bias, difference.bias]) * slice_weights
+        guide = (of_hsi + of_guide) * slice_weights[: len(of_guide), None, None, None]
+        return FusionKernels(
+            Kernel(weight, bias), Kernel(guide, None), *self.conv3D.kernels_2d(), Kernel(out.weight, out.bias)
+        )
+
+    def folded(self) -> FoldedCrossFusion:
+        """Return the same module for inference, its plain convolutions worked out once."""
+        return FoldedCrossFusion(self.kernels())
+
+    def encode_guide(self, rgb: Tensor) -> Tensor:
+        """Compute what the guide features, (B, num_feat, H, W), add to the volume, (B, 9/8 * num_feat, H, W)."""
+        return fused_conv2d(rgb, *self.kernels().guide, padding=1)
+
+    def forward(self, hsi: Tensor, rgb: Tensor, encoded: Tensor | None = None) -> Tensor:
+        """Fuse two maps of features.
+
+        Args:
+            hsi (Tensor): Hyperspectral features, (B * bands, num_feat, H, W).
+            rgb (Tensor): Guide features, (B, num_feat, H, W).
+            encoded (Tensor | None): What `encode_guide` made of `rgb`, if it is known. Default: None.
+
+        Returns:
+            Tensor: Common features, (B * bands, num_feat, H, W).
+        """
+        kernels = self.kernels()
+        if encoded is None:
+            encoded = fused_conv2d(rgb, *kernels.guide, padding=1)
+        volume = fused_conv2d(add_per_image(hsi, rgb, alpha=-1), *kernels.difference, padding=1)
+        volume.unflatten(0, (len(encoded), -1))[:, :, : encoded.shape[1]].add_(encoded[:, None])
+        inner = fused_conv2d(volume, *kernels.within, padding=1, groups=3)
+        return fused_conv2d(fused_conv2d(inner, *kernels.across, add=volume), *kernels.out, padding=1)
+
+
+class FoldedCrossFusion(CrossFusion):
+    """CrossFusion for inference: holds its plain convolutions in place of the parameters they come from.
+
+    Args:
+        kernels (FusionKernels): The convolutions.
+    """
+
+    def __init__(self, kernels: FusionKernels) -> None:
+        nn.Module.__init__(self)
+        for name, kernel in kernels._asdict().items():
+            for part, value in kernel._asdict().items():
+                value = None if value is None else nn.Parameter(value.detach(), requires_grad=False)
+                self.register_parameter(f'{name}_{part}', value)
+
+    def kernels(self) -> FusionKernels:
+        """Return the convolutions."""
+        names = FusionKernels._fields
+        return FusionKernels(*(Kernel(getattr(self, f'{n}_weight'), getattr(self, f'{n}_bias')) for n in names))
+
+
+class GuideFeatures(NamedTuple):
+    """What the first encoder of a tower needs of the guide image; the same for all bands."""
+
+    rgb: Tensor  # (B, num_feat, H, W)
+    mid: Tensor  # (B, num_feat, H, W), after the first residual unit
+    encoded: Tensor  # (B, 9/8 * num_feat, H, W), see CrossFusion.encode_guide
 
 
 class GuidedEncoder(nn.Module):
@@ -170,19 +253,25 @@ class GuidedEncoder(nn.Module):
         self.rgb_end = ResidualUnit(num_feat)
         self.hsi_end = ResidualUnit(num_feat)
 
-    def forward(self, hsi: torch.Tensor, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_guide(self, rgb: Tensor) -> GuideFeatures:
+        """Do all the work that depends on the guide features, (B, num_feat, H, W), alone."""
+        mid = self.rgb_first(rgb)
+        return GuideFeatures(rgb, mid, self.crossFusion.encode_guide(mid))
+
+    def forward(self, hsi: Tensor, guide: Tensor | GuideFeatures) -> tuple[Tensor, Tensor]:
         """Encode both streams.
 
         Args:
             hsi (Tensor): Features of all bands, (B * bands, num_feat, H, W).
-            rgb (Tensor): Guide features, (B * bands, num_feat, H, W), or (B, num_feat, H, W) while they are the same
-                for all bands of an image, which saves work.
+            guide (Tensor | GuideFeatures): Guide features, (B * bands, num_feat, H, W), or (B, num_feat, H, W) while
+                they are the same for all bands of an image, which saves work; or what `encode_guide` made of them.
 
         Returns:
             tuple[Tensor, Tensor]: Both streams, (B * bands, num_feat, H, W) each.
         """
+        rgb, rgb_mid, encoded = guide if isinstance(guide, GuideFeatures) else (guide, self.rgb_first(guide), None)
         hsi_mid = self.hsi_first(hsi)
-        rgb_mid = expand_to_bands(self.rgb_first(rgb), len(hsi))
-        rgb = expand_to_bands(rgb, len(hsi))
-        common = self.crossFusion(hsi_mid, rgb_mid)
-        return self.hsi_end(hsi_mid + common) + hsi, self.rgb_end(rgb_mid + common) + rgb
+        common = self.crossFusion(hsi_mid, rgb_mid, encoded)
+        rgb_end = self.rgb_end(add_per_image(common, rgb_mid))
+        rgb_end = rgb_end.add_(rgb) if len(rgb) == len(hsi) else add_per_image(rgb_end, rgb)
+        return self.hsi_end(common.add_(hsi_mid)).add_(hsi), rgb_end
