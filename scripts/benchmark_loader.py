@@ -49,6 +49,8 @@ def benchmark(lmdb: str | Path, scale: int, samples: int) -> None:
         'gt_size': 12 * scale,
         'dataroot_gt': str(lmdb),
         'io_backend': {'type': 'lmdb'},
+        'batch_size_per_gpu': 1,
+        'num_worker_per_gpu': 0,
     }
     dataset = PairedHSIRGBDataset(opt)
     for index in range(len(dataset.keys)):

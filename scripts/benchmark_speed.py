@@ -1,0 +1,84 @@
+"""Time MulSR here beside the authors' release, or beside a literal slow form of it, in one run and in turn.
+
+    git clone https://github.com/qianngli/MulSR
+    python scripts/benchmark_speed.py --reference MulSR [--device cuda]
+
+Forward pass of a crop and of a whole scene, training steps, training samples and metrics, on the same tensors and data
+with the same weights. Ratios are taken within a round, so other programs on the machine disturb both sides alike.
+Writes speed.json and speed.md into --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mulsr_plugin
+
+CASES = ['crop', 'scene', 'training', 'loader', 'metrics']
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--reference', metavar='CLONE', help="clone of the authors' repository (default: the literal form in tests/)"
+    )
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default: cpu')
+    parser.add_argument('--threads', type=int, help='CPU threads (default: what PyTorch takes)')
+    parser.add_argument('--cases', nargs='+', choices=CASES, default=CASES, help='what to time (default: all)')
+    parser.add_argument('--rounds', type=int, default=3, help='rounds of every case (default: 3)')
+    parser.add_argument('--modules', type=int, default=2, help='modules of MulSR (default: 2)')
+    parser.add_argument(
+        '--scene-bands', type=int, default=31, help='bands of the scene to compute (default: 31; minutes each on a CPU)'
+    )
+    parser.add_argument('--lmdb', help='store made by scripts/prepare_dataset.py for the loader (default: made up)')
+    parser.add_argument('--output', type=Path, default=Path('results/benchmark_speed'), help='default: %(default)s')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        sys.exit('error: --device cuda was given, but PyTorch sees no GPU; leave it out.')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    mulsr_plugin.register()
+    from mulsr_plugin.utils.speed_cases import Setting, all_cases
+    from mulsr_plugin.utils.speed_tables import describe_machine, matrix_rates, measure, write_results
+
+    try:
+        reference = load_reference(args.reference)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')
+    device = torch.device(args.device)
+    setting = Setting(reference, device, args.modules, scene_bands=args.scene_bands, lmdb=args.lmdb)
+    rates = matrix_rates(device)
+    machine = describe_machine(device, rates)
+    print(machine)
+    rows = []
+    for case in all_cases(setting, args.cases):
+        rows += measure(case, setting, rates, args.rounds)
+        table = write_results(args.output, machine, shlex.join(['python', *sys.argv]), rows)
+        print(*table.splitlines()[-1 - len(case.ours) :], sep='\n', flush=True)
+    print(f'{args.output / "speed.md"} and speed.json have the whole table.')
+
+
+def load_reference(clone: str | None) -> Any:
+    """Return the authors' code of a clone, or the literal form of the tests."""
+    if clone is not None:
+        from mulsr_plugin.utils.authors_release import AuthorsRelease
+
+        return AuthorsRelease(clone)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.literal_form import LiteralForm
+
+    return LiteralForm()
+
+
+if __name__ == '__main__':
+    main()
