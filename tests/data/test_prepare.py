@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -23,15 +22,6 @@ from mulsr_plugin.data.prepare import check_outputs, prepare_dataset, split_scen
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'scripts' / 'prepare_dataset.py'
-
-
-@pytest.fixture(scope='module')
-def main():
-    """The script's main function."""
-    spec = importlib.util.spec_from_file_location('prepare_dataset', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def cube_of(seed: int, bands: int = 4, rgb: bool = False) -> Cube:
