@@ -279,21 +279,28 @@ def memory_need(net: nn.Module, lq: Tensor, rgb: Tensor | None = None, precision
     Returns:
         MemoryNeed: Bytes per pixel; for one that is not band-wise, all is shared.
     """
-    compute = _Computation(net, precision)
-    scale = compute.scale(lq, rgb)
+    scale = _Computation(net, precision).scale(lq, rgb)
     kind = (len(lq), lq.shape[1], scale, precision)
     needs = _measured_needs.setdefault(net, {})
     if kind not in needs:
-        side = max(_SMALLEST_INPUT, math.ceil(_PROBE_SIDE / scale))
-        rows, columns = (_Span(0, 0, min(side, length), min(side, length)) for length in lq.shape[2:])
-        inputs = compute.inputs(lq, rgb, rows, columns, scale)
-        pixels = rows.stop * columns.stop * scale**2
-        # one and two bands of a band-wise network tell what they share; the first differs where they walk
-        first, second = ([1], [1, 2]) if is_bandwise(net) else (range(lq.shape[1]),) * 2
-        one = peak_of_tensors(lambda: compute(inputs, first)) / pixels
-        two = peak_of_tensors(lambda: compute(inputs, second)) / pixels if second is not first else one
-        needs[kind] = MemoryNeed(shared=max(0.0, 2 * one - two), per_band=max(0.0, two - one))
+        needs[kind] = _measure_need(net, lq, rgb, scale, precision)
     return needs[kind]
+
+
+def _measure_need(net: nn.Module, lq: Tensor, rgb: Tensor | None, scale: int, precision: str) -> MemoryNeed:
+    compute = _Computation(net, precision)
+    side = max(_SMALLEST_INPUT, math.ceil(_PROBE_SIDE / scale))
+    rows, columns = (_Span(0, 0, min(side, length), min(side, length)) for length in lq.shape[2:])
+    inputs = compute.inputs(lq, rgb, rows, columns, scale)
+
+    def need_of(bands: Sequence[int]) -> float:
+        return peak_of_tensors(lambda: compute(inputs, bands)) / (rows.stop * columns.stop * scale**2)
+
+    if not is_bandwise(net):
+        return MemoryNeed(shared=need_of(range(lq.shape[1])), per_band=0.0)
+    # one band and two tell what they share; not the first band, which takes less where one needs the one before
+    one, two = need_of([1]), need_of([1, 2])
+    return MemoryNeed(shared=max(0.0, 2 * one - two), per_band=max(0.0, two - one))
 
 
 def choose_bands_per_chunk(

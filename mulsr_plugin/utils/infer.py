@@ -1,0 +1,290 @@
+"""From the files of a cube and its guide image to the file of the super-resolved cube."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.formats import WRITERS, write_cube
+from mulsr_plugin.data.formats.common import size_text, whole_files
+from mulsr_plugin.data.pair import PairFiles
+from mulsr_plugin.data.spectral_response import load_spectral_response
+from mulsr_plugin.metrics.consistency import calculate_spatial_consistency, calculate_spectral_consistency
+from mulsr_plugin.models.inference import (
+    DEFAULT_HALO,
+    Progress,
+    Tile,
+    TileDeviation,
+    choose_bands_per_chunk,
+    choose_tile,
+    is_bandwise,
+    measure_tile_deviation,
+    super_resolve,
+)
+from mulsr_plugin.utils.figures import comparison_panel
+from mulsr_plugin.utils.network_from_checkpoint import load_network
+from mulsr_plugin.utils.registration import Shift, measure_shift
+
+# Pixels of the cube: registered images measure less (see measure_shift), the authors' shifted blur more.
+_SMALLEST_SHIFT_WARNED = 0.2
+
+
+@dataclass(frozen=True)
+class InferenceJob:
+    """What to super-resolve and how.
+
+    Attributes:
+        weights (Path): Checkpoint in BasicSR's form.
+        images (PairFiles): The cube and its guide image, and how they are read.
+        output (Path): File to write; its name tells the format, see :mod:`mulsr_plugin.data.formats`.
+        option_file (Path | None): Option file of the network, where its weights do not tell. Default: None.
+        device (str): 'auto', 'cpu', 'cuda' or 'cuda:N'. Default: 'auto', a GPU where there is one.
+        precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
+        bands_per_chunk (int | None): Bands computed at a time. Default: None, from the free memory.
+        tile_size (int | None): Side of the tiles in pixels of the result. Default: None, no tiles where the image fits
+            into the memory, else as large as fits.
+        tile_halo (int): Halo of the tiles in pixels of the result. Default: 64.
+        spectral_response (str | None): Response of the guide's camera, see ``load_spectral_response``; for the spatial
+            consistency. Default: None, unknown.
+        force (bool): Replace an existing output. Default: False.
+    """
+
+    weights: Path
+    images: PairFiles
+    output: Path
+    option_file: Path | None = None
+    device: str = 'auto'
+    precision: str = 'fp32'
+    bands_per_chunk: int | None = None
+    tile_size: int | None = None
+    tile_halo: int = DEFAULT_HALO
+    spectral_response: str | None = None
+    force: bool = False
+
+    @property
+    def preview(self) -> Path:
+        """The false-colour picture written beside the output."""
+        return self.output.with_name(f'{self.output.stem}_preview.png')
+
+
+@dataclass(frozen=True)
+class InferenceReport:
+    """What was found out on the way.
+
+    Attributes:
+        shape (tuple[int, int, int]): Rows, columns and bands of the result.
+        scale (int): Scale factor.
+        network (Mapping): Its block `network_g`.
+        shift (Shift | None): Of the cube against the guide image; None where it could not be measured.
+        tile (Tile | None): How the image was cut; None for in one piece.
+        deviation (TileDeviation | None): What the tiles have changed.
+        consistency (Mapping[str, float]): Consistency of the result with its inputs, by name.
+    """
+
+    shape: tuple[int, int, int]
+    scale: int
+    network: Mapping[str, object]
+    shift: Shift | None
+    tile: Tile | None = None
+    deviation: TileDeviation | None = None
+    consistency: Mapping[str, float] = field(default_factory=dict)
+
+
+def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceReport:
+    """Super-resolve the cube of a job and write the result in the units of the cube, with a false-colour preview.
+
+    What may take long begins only after everything that can be checked beforehand has been.
+
+    Args:
+        job (InferenceJob): What to do.
+        progress (Callable | None): See :func:`mulsr_plugin.models.inference.super_resolve`. Default: None.
+
+    Returns:
+        InferenceReport: What was found out on the way, which the log tells too.
+
+    Raises:
+        FileNotFoundError: An input does not exist.
+        FileExistsError: The output exists and `force` is off.
+        ImportError: The library for a format is not installed.
+        ValueError: An input is damaged, or images and network do not fit each other.
+        MemoryError: Not even a tile fits into the memory.
+        OSError: The output cannot be written; nothing is left behind then.
+    """
+    _check_output(job)
+    cube, guide, scale = job.images.load()
+    _check_space(job.output, cube, scale)
+    net, network = load_network(job.weights, scale, job.option_file)
+    _check_fit(job, net, network['type'], cube, guide)
+    _log().info(f'{network["type"]} x{scale}: {_size_text(cube)} and guide {_size_text(guide)}.')
+    for note in (*cube.notes, *guide.notes):
+        _log().info(note)
+    shift = _check_registration(cube, guide, scale)
+    net = net.to(_device(job.device))
+    lq, rgb = _as_batch(cube), _as_batch(guide)
+    tile, deviation = _cut(job, net, lq, rgb, scale)
+    chunk = job.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=job.precision)
+    if is_bandwise(net):
+        _log().info(f'{min(chunk, cube.num_bands)} of {cube.num_bands} bands at a time.')
+    result = super_resolve(net, lq, rgb, None, chunk, tile, job.precision, progress)
+    image = result.clamp_(0, 1)[0].permute(1, 2, 0)
+    consistency = _consistency(job, image, cube, guide)
+    _write(job, image, cube, guide, scale)
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    return InferenceReport(shape, scale, network, shift, tile, deviation, consistency)
+
+
+def _log() -> logging.Logger:
+    return get_root_logger()
+
+
+def _check_output(job: InferenceJob) -> None:
+    """Refuse what could only fail after the computation."""
+    suffix = job.output.suffix.lower()
+    if suffix not in WRITERS:
+        names = ' '.join(name for name in WRITERS if name)
+        raise ValueError(
+            f'{job.output}: no writer for {suffix}; choose one of {names}, or no suffix for a folder of PNGs.'
+        )
+    if WRITERS[suffix].__module__.endswith('.raster') and find_spec('rasterio') is None:
+        raise ImportError(
+            f"{job.output} needs rasterio to be written: pip install 'mulsr-plugin[formats]', or name a .mat or .npz."
+        )
+    inputs = {path.resolve() for path in (job.images.cube, job.images.guide, job.weights)}
+    for path in (job.output, job.preview):
+        if path.resolve() in inputs:
+            raise FileExistsError(f'{path} is one of the inputs: name another file to write.')
+        if path.exists() and not job.force:
+            raise FileExistsError(f'{path} exists: name another file to write, or use --force to replace it.')
+
+
+def _check_space(output: Path, cube: Cube, scale: int) -> None:
+    folder = next(parent for parent in output.resolve().parents if parent.exists())
+    needed, free = cube.values.nbytes * scale**2, shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f'The result takes {size_text(needed)}, but {folder} has only {size_text(free)} left: free some space or '
+            'name another folder.'
+        )
+
+
+def _check_fit(job: InferenceJob, net: nn.Module, name: str, cube: Cube, guide: Cube) -> None:
+    """Refuse images that the network was not built for, and say what to do instead."""
+    channels = getattr(net, 'num_guide_ch', guide.num_bands)
+    if channels != guide.num_bands:
+        raise ValueError(
+            f'{job.images.guide} has {guide.num_bands} channel(s), but the network of {job.weights} takes a guide of '
+            f'{channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on guides like '
+            'this one.'
+        )
+    bands = getattr(net, 'num_bands', cube.num_bands)
+    if bands != cube.num_bands:
+        raise ValueError(
+            f'{job.images.cube} has {cube.num_bands} bands, but the {name} of {job.weights} was trained for {bands} '
+            f'and takes no other number: train one with num_bands: {cube.num_bands}, or use MulSR or CoarseNet, which '
+            'take any number.'
+        )
+
+
+def _check_registration(cube: Cube, guide: Cube, scale: int) -> Shift | None:
+    """Measure the shift between cube and guide image and warn of one."""
+    shift = measure_shift(cube.values, guide.values)
+    if shift is None:
+        _log().warning('The shift between cube and guide could not be measured: they have too little in common.')
+    elif max(abs(shift.down), abs(shift.right)) > _SMALLEST_SHIFT_WARNED * scale:
+        down, right = ('down' if shift.down > 0 else 'up'), ('right' if shift.right > 0 else 'left')
+        _log().warning(
+            f'The cube is shifted against the guide by {abs(shift.down):.1f} pixels {down} and '
+            f'{abs(shift.right):.1f} {right} (pixels of the guide, correlation {shift.correlation:.2f}): register them '
+            'first, unless the network was trained on images shifted like this.'
+        )
+    return shift
+
+
+def _cut(
+    job: InferenceJob, net: nn.Module, lq: Tensor, rgb: Tensor, scale: int
+) -> tuple[Tile | None, TileDeviation | None]:
+    """Choose tiles where they are needed or asked for, and measure what they change."""
+    halo = -(-job.tile_halo // scale) * scale
+    if job.tile_size is None:
+        tile = choose_tile(net, lq, rgb, halo, job.precision)
+    else:
+        tile = Tile(max(1, job.tile_size // scale) * scale, halo)
+    if tile is None or tile.size >= max(lq.shape[2:]) * scale:
+        return None, None
+    deviation = measure_tile_deviation(net, lq, rgb, tile, precision=job.precision)
+    _log().info(
+        f'Tiles of {tile.size} pixels with a halo of {tile.halo}. Compared with one piece, on the central '
+        f'{deviation.height}x{deviation.width} pixels, they change the result by {deviation.rmse:.2g} (RMSE) and '
+        f'{deviation.maximum:.2g} (maximum) of the range [0, 1].'
+    )
+    return tile, deviation
+
+
+def _consistency(job: InferenceJob, image: Tensor, cube: Cube, guide: Cube) -> dict[str, float]:
+    """Compare the result with its inputs, in the range [0, 1], and log it."""
+    lq, rgb = _in_unit_range(cube), _in_unit_range(guide)
+    figures = {
+        'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq),
+        'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, measure='sam'),
+    }
+    if job.spectral_response is not None:
+        response = load_spectral_response(job.spectral_response, cube.num_bands, cube.wavelengths)
+        figures['spatial consistency (RMSE)'] = calculate_spatial_consistency(image, rgb, response)
+    for name, value in figures.items():
+        _log().info(f'{name}: {value:.4g}')
+    return figures
+
+
+def _write(job: InferenceJob, image: Tensor, cube: Cube, guide: Cube, scale: int) -> None:
+    """Write the result, then its preview."""
+    geo = guide.geo if cube.geo is None else cube.geo.refined(scale)
+    result = replace(cube, values=_in_units_of(cube, image), rgb=None, geo=geo, source=job.output.name, notes=())
+    write_cube(job.output, result, overwrite=job.force)
+    panel = comparison_panel(image, lq=_in_unit_range(cube), wavelengths=cube.wavelengths)
+    with whole_files(job.preview, job.force) as temporary:
+        if not cv2.imwrite(str(temporary), panel[..., ::-1]):
+            raise OSError(f'{job.preview} cannot be written: check the space and the permissions of its folder.')
+    _log().info(f'Written: {job.output} and {job.preview}.')
+
+
+def _in_units_of(cube: Cube, image: Tensor) -> np.ndarray:
+    """Return an image in [0, 1] in the units of a cube: rounded for integers, else float32."""
+    values = image.cpu().numpy() / np.float32(cube.scale)
+    if not np.issubdtype(cube.values.dtype, np.integer):
+        return values
+    # rounded up, the largest value could leave the range by less than one
+    highest = min(np.iinfo(cube.values.dtype).max, int(1 / cube.scale + 1e-6))
+    return np.clip(np.rint(values), 0, highest).astype(cube.values.dtype)
+
+
+def _in_unit_range(cube: Cube) -> np.ndarray:
+    return np.clip(cube.values * np.float32(cube.scale), 0, 1, dtype=np.float32)
+
+
+def _as_batch(cube: Cube) -> Tensor:
+    """Return a cube as (1, L, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(_in_unit_range(cube)).permute(2, 0, 1)[None]
+
+
+def _size_text(cube: Cube) -> str:
+    height, width, bands = cube.values.shape
+    return f'{height}x{width}x{bands}'
+
+
+def _device(name: str) -> torch.device:
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if name.startswith('cuda') and not torch.cuda.is_available():
+        raise ValueError(f'The device is {name}, but PyTorch sees no GPU: use --device cpu or auto.')
+    return torch.device(name)

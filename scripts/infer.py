@@ -1,0 +1,109 @@
+"""Super-resolve a hyperspectral cube with the help of a guide image.
+
+The network is told by its weights. Formats follow from the names of the files: .mat, .npy, .npz, .hdr (ENVI), .tif, a
+folder of band PNGs, and for the guide also .png, .jpg and .bmp. Example:
+
+    python scripts/infer.py --weights experiments/mulsr/models/net_g_latest.pth --hsi lr.tif --rgb rgb.tif --out sr.tif
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mulsr_plugin import autoload
+
+autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
+import torch  # noqa: E402
+from basicsr.utils import get_root_logger  # noqa: E402
+
+from mulsr_plugin import register  # noqa: E402
+from mulsr_plugin.data.pair import PairFiles  # noqa: E402
+from mulsr_plugin.data.sources import add_reading_arguments, reading_options  # noqa: E402
+from mulsr_plugin.models.inference import DEFAULT_HALO, Progress  # noqa: E402
+from mulsr_plugin.models.precision import PRECISIONS  # noqa: E402
+from mulsr_plugin.utils.infer import InferenceJob, infer  # noqa: E402
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--weights', type=Path, required=True, help='checkpoint in the form of BasicSR')
+    parser.add_argument('--hsi', type=Path, required=True, help='low-resolution cube')
+    parser.add_argument('--rgb', type=Path, required=True, help='high-resolution guide image of the same ground')
+    parser.add_argument('--out', type=Path, required=True, help='file to write; a preview NAME_preview.png joins it')
+    parser.add_argument('--opt', type=Path, help='option file of the training, for weights that do not tell a network')
+    add_reading_arguments(parser)
+    add_reading_arguments(parser, 'rgb-', 'guide')
+    parser.add_argument('--spectral-response', help="of the guide's camera, to measure the spatial consistency")
+    parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N; default: a GPU where there is one')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='default: fp32')
+    parser.add_argument('--bands-per-chunk', type=_positive, help='bands at a time; default: from the free memory')
+    parser.add_argument('--tile-size', type=_positive, help='pixels; default: no tiles if the image fits in memory')
+    parser.add_argument('--tile-halo', type=int, default=DEFAULT_HALO, help=f'pixels; default: {DEFAULT_HALO}')
+    parser.add_argument('--force', action='store_true', help='replace files that exist')
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is no positive whole number')
+    return value
+
+
+def job_of(args: argparse.Namespace) -> InferenceJob:
+    """Return the job that a command line describes."""
+    images = PairFiles(args.hsi.stem, args.hsi, args.rgb, reading_options(args), reading_options(args, 'rgb_'))
+    return InferenceJob(
+        weights=args.weights,
+        images=images,
+        output=args.out,
+        option_file=args.opt,
+        device=args.device,
+        precision=args.precision,
+        bands_per_chunk=args.bands_per_chunk,
+        tile_size=args.tile_size,
+        tile_halo=args.tile_halo,
+        spectral_response=args.spectral_response,
+        force=args.force,
+    )
+
+
+def progress_bar() -> Progress:
+    """Return what shows a bar from the first part done on, so that it does not mix with the log before."""
+    bars: list[tqdm] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(desc='Super-resolving', unit='part', total=total))
+        bars[0].update(done - bars[0].n)
+        if done == total:
+            bars[0].close()
+
+    return progress
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, super-resolve, and tell a user's mistake in one line."""
+    args = build_parser().parse_args(argv)
+    register()
+    get_root_logger().setLevel(logging.INFO)
+    try:
+        infer(job_of(args), progress_bar())
+    except (ImportError, ValueError, OSError, MemoryError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except torch.OutOfMemoryError as error:
+        print(f'error: the GPU is full ({error}): give a smaller --tile-size or --bands-per-chunk 1.', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
