@@ -77,6 +77,21 @@ def test_resumed_run_ends_with_the_same_weights(folder, uninterrupted, workers):
     assert_same_weights(weights(folder, name), uninterrupted)
 
 
+def test_resume_is_exact_with_the_options_for_speed(folder):
+    def fast(opt):
+        opt['train'].update(
+            band_update='joint', precision='bf16', channels_last=True, grad_clip=0.1, accumulate=3, total_iter=12
+        )
+        opt['train']['optim_g']['fused'] = True
+        opt['datasets']['train'].update(device_degradation=True, num_worker_per_gpu=2)
+
+    assert 'grad_norm: ' in run(folder, '-opt', write_options(folder, 'fast', fast))
+    again = write_options(folder, 'fast_again', fast)
+    run(folder, '-opt', again, '--force_yml', 'train:total_iter=6')
+    assert 'iteration 6.' in run(folder, '-opt', again, '--auto_resume')
+    assert_same_weights(weights(folder, 'fast'), weights(folder, 'fast_again'))
+
+
 def test_resume_state_of_the_option_file(folder, uninterrupted):
     run(folder, '-opt', write_options(folder, 'named'))
     state = str(folder / 'experiments' / 'named' / 'training_states' / '3.state')

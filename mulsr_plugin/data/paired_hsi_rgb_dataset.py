@@ -18,6 +18,7 @@ from mulsr_plugin.data.cube import check_cube
 from mulsr_plugin.data.cube_folder import CubeFolder
 from mulsr_plugin.data.cube_store import CubeStore
 from mulsr_plugin.data.degradation import Degradation, build_degradation
+from mulsr_plugin.data.device_degradation import STORABLE, storable
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.utils.options import BLOCK, BOOLEAN, TEXT, Rule, check_block, choice, either, integer, require
@@ -25,7 +26,7 @@ from mulsr_plugin.utils.options import BLOCK, BOOLEAN, TEXT, Rule, check_block, 
 _TRAIN_RULES = {
     'gt_size': integer(1),
     'crops_per_image': integer(1),
-    **dict.fromkeys(('use_hflip', 'use_vflip', 'use_roll', 'use_rot', 'degrade'), BOOLEAN),
+    **dict.fromkeys(('use_hflip', 'use_vflip', 'use_roll', 'use_rot', 'degrade', 'device_degradation'), BOOLEAN),
 }
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(('name', 'type', 'dataroot_gt', 'dataroot_lq', 'dataroot_rgb', 'meta_info_file'), TEXT),
@@ -75,6 +76,8 @@ class PairedHSIRGBDataset(data.Dataset):
             crops_per_image (int): Crops of every scene in one epoch. Default: 1000.
             use_hflip, use_vflip, use_roll, use_rot (bool): Random operations on training crops. Default: true.
             degrade (bool): With false, training samples have no ``lq``: the model makes it. Default: true.
+            device_degradation (bool): Training samples are crops as stored, with a seed: the model varies and degrades
+                them and makes the guide, a batch at a time on its device. Default: false.
 
     Attributes:
         opt (dict): The options.
@@ -110,6 +113,9 @@ class PairedHSIRGBDataset(data.Dataset):
         self.response = self._build_response()
         stored_ch = self.cubes['rgb'].header(self.keys[0]).shape[2] if 'rgb' in self.cubes else 0
         self.num_guide_ch: int = stored_ch if self.response is None else len(self.response)
+        # the crops of a batch must be of one type
+        dtypes = {kind: {cubes.header(key).dtype for key in self.keys} for kind, cubes in self.cubes.items()}
+        self._can_stay_as_stored = {kind: len(found) == 1 and found <= STORABLE for kind, found in dtypes.items()}
         self._seeds = SampleSeeds(persistent_workers=bool(opt.get('persistent_workers')))
         get_root_logger().info(self.describe())
 
@@ -144,12 +150,32 @@ class PairedHSIRGBDataset(data.Dataset):
         operations = draw_augmentation(rng, *allowed)
         size = self.opt['gt_size']
         window = (top, left, size, size)
+        if self.opt.get('device_degradation'):
+            return self._stored_sample(key, window, operations, rng)
         cubes = {'gt': self._load('gt', key, window, operations)}
         if 'rgb' in self.cubes:
             cubes['rgb'] = self._load('rgb', key, window, operations)
         if 'lq' in self.cubes:
             cubes['lq'] = self._load('lq', key, tuple(n // self.scale for n in window), operations)
         return self._complete(key, cubes, rng)
+
+    def _stored_sample(
+        self, key: str, window: tuple[int, ...], operations: Augmentation, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Return the crop as it is stored, and all that the model needs to make a sample of it.
+
+        ``gt`` and a stored ``rgb`` are (H, W, C) as ``storable`` returns them, with the factors ``gt_scale`` and
+        ``rgb_scale`` to [0, 1]; a guide that is to be made comes as its ``response`` (G, L).
+        """
+        sample: dict[str, Any] = {'gt_path': key, 'augmentation': torch.tensor(operations)}
+        for kind in self.cubes:
+            values, scale = self._read(kind, key, window)
+            if not self._can_stay_as_stored[kind]:
+                values, scale = _scaled(values, scale), 1.0
+            sample.update({kind: storable(values), f'{kind}_scale': scale})
+        if self.response is not None:
+            sample['response'] = torch.from_numpy(self.response)
+        return {**sample, 'seed': int(rng.integers(2**63))}
 
     def _scene_sample(self, key: str) -> dict[str, Any]:
         height, width = self._full_size(key)
@@ -177,13 +203,18 @@ class PairedHSIRGBDataset(data.Dataset):
 
     def _load(self, kind: str, key: str, window: tuple[int, ...], operations: Augmentation | None = None) -> np.ndarray:
         """Read a window (top, left, height, width) as (L, H, W) float32 in [0, 1]."""
-        cubes = self.cubes[kind]
-        values, scale = cubes.read_window(key, *window), cubes.header(key).scale
-        check_cube(f'{key} of dataroot_{kind}', values, scale)
+        values, scale = self._read(kind, key, window)
         values = values.transpose(2, 0, 1)
         if operations is not None:
             values = augment(values, operations)
-        return np.multiply(values, np.float32(scale), dtype=np.float32, order='C', casting='unsafe')
+        return _scaled(values, scale)
+
+    def _read(self, kind: str, key: str, window: tuple[int, ...]) -> tuple[np.ndarray, float]:
+        """Read a window as it is stored, (H, W, C), and its factor to [0, 1]."""
+        cubes = self.cubes[kind]
+        values, scale = cubes.read_window(key, *window), cubes.header(key).scale
+        check_cube(f'{key} of dataroot_{kind}', values, scale)
+        return values, scale
 
     def _full_size(self, key: str) -> tuple[int, int]:
         """Height and width of a scene, cut to multiples of the scale."""
@@ -195,7 +226,7 @@ class PairedHSIRGBDataset(data.Dataset):
         return default if value is None else value
 
     def _build_degradation(self) -> Degradation | None:
-        if 'lq' in self.cubes or not self._option('degrade', True):
+        if 'lq' in self.cubes or not self._option('degrade', True) or self.opt.get('device_degradation'):
             return None
         return build_degradation(
             self._option('degradation', 'authors_random' if self.is_train else 'authors_fixed'), self.scale
@@ -269,6 +300,10 @@ class PairedHSIRGBDataset(data.Dataset):
             )
 
 
+def _scaled(values: np.ndarray, scale: float) -> np.ndarray:
+    return np.multiply(values, np.float32(scale), dtype=np.float32, order='C', casting='unsafe')
+
+
 def _check_options(opt: Mapping[str, Any]) -> None:
     where = f'data set {opt.get("name") or "block"!r}'
     check_block(opt, _RULES, where)
@@ -298,6 +333,8 @@ def _check_train_options(opt: Mapping[str, Any], given: set[str], where: str) ->
             f'try {max(size // scale, 1) * scale}.'
         )
     if 'dataroot_lq' in given:
+        if opt.get('device_degradation'):
+            raise ValueError(f'{where} has dataroot_lq and device_degradation: true; remove one of them.')
         if opt.get('degrade') is False:
             raise ValueError(f'{where} has dataroot_lq and degrade: false; remove one of them.')
         if opt.get('use_roll') is not False and size // scale % 2:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, Callable
 
+import numpy as np
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
@@ -19,6 +20,8 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mulsr_plugin.data.degradation import Degradation, build_degradation
+from mulsr_plugin.data.device_degradation import apply_response_batch, degrade_batch, unpack_crops
 from mulsr_plugin.models.compiled import CompiledForward
 from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
@@ -100,6 +103,7 @@ class HSISRModel(SRModel):
             )
         super().init_training_settings()
         train = self.opt['train']
+        self.degradations = self.build_degradations()
         self.accumulate: int = train.get('accumulate') or 1
         if self.accumulate > 1:
             # true of every iteration but each last one, and meant: the schedule counts iterations
@@ -108,6 +112,28 @@ class HSISRModel(SRModel):
         self.grad_norm: Tensor | None = None
         self.compiled = CompiledForward(self.get_bare_model(self.net_g)) if train.get('compile') else None
         self._compiled_shapes: set[tuple[Any, ...]] = set()
+
+    def build_degradations(self) -> list[Degradation]:
+        """Build what degrades training batches on the device; empty if the data set does.
+
+        Raises:
+            ValueError: The data set leaves it to a model that draws the scale, which this one does not.
+        """
+        data = self.opt['datasets'].get('train', {})
+        if data.get('degrade') is False:
+            raise ValueError(
+                'datasets: train: degrade: false is for MulSRModel with train: scales; write device_degradation: true '
+                'to degrade on the device.'
+            )
+        return (
+            [self.build_degradation(data.get('upscale') or self.opt['scale'])] if data.get('device_degradation') else []
+        )
+
+    def build_degradation(self, scale: int) -> Degradation:
+        """Build the degradation of the training set for a scale, and say in the log what it is."""
+        degradation = build_degradation(self.opt['datasets']['train'].get('degradation') or 'authors_random', scale)
+        get_root_logger().info(f'The model degrades training batches: {degradation.describe()}.')
+        return degradation
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Move the network to its device and wrap it for distributed training, which also works on CPU (gloo)."""
@@ -125,9 +151,16 @@ class HSISRModel(SRModel):
     def feed_data(self, data: Mapping[str, Any]) -> None:
         """Take a batch: ``lq`` (B, L, h, w), ``rgb`` (B, G, H, W) for guided networks, ``gt`` (B, L, H, W) if any.
 
+        A training batch of crops as they are stored (``device_degradation``) is made into these first.
+
         Raises:
             ValueError: The network needs a guide image and the batch has none.
         """
+        if 'augmentation' in data:
+            data = self._from_stored(data)
+        if 'lq' not in data:
+            gt = data['gt'].to(self.device, non_blocking=True)
+            data = {**data, 'gt': gt, 'lq': self.degrade_batch(gt, self.seeds_of_samples(data))}
         if self.is_guided and 'rgb' not in data:
             raise ValueError(
                 f'Network {self.opt["network_g"]["type"]} takes a guide image, but the data set gives no rgb; '
@@ -141,6 +174,35 @@ class HSISRModel(SRModel):
         if 'rgb' in data:
             self.rgb = data['rgb'].to(self.device, non_blocking=True)
         self._set_memory_format()
+
+    @torch.no_grad()
+    def _from_stored(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Make ground truth and guide of crops as ``PairedHSIRGBDataset`` gives them with ``device_degradation``."""
+        images = {
+            kind: unpack_crops(
+                data[kind].to(self.device, non_blocking=True), data[f'{kind}_scale'], data['augmentation']
+            )
+            for kind in ('gt', 'rgb')
+            if kind in data
+        }
+        if 'response' in data:
+            with float32_math('fp32', self.device):
+                images['rgb'] = apply_response_batch(data['response'], images['gt'])
+        return {**data, **images}
+
+    @torch.no_grad()
+    def degrade_batch(self, gt: Tensor, seeds: Sequence[Any]) -> Tensor:
+        """Degrade ``gt`` (B, L, H, W) in [0, 1], each image as its seed has it, to (B, L, H/s, W/s)."""
+        with float32_math('fp32', self.device):
+            return degrade_batch(gt, self.training_degradation(), [np.random.default_rng(seed) for seed in seeds])
+
+    def training_degradation(self) -> Degradation:
+        """What degrades the batch at hand."""
+        return self.degradations[0]
+
+    def seeds_of_samples(self, data: Mapping[str, Any]) -> Sequence[Any]:
+        """Seed of every image of a batch, as the data set has drawn it."""
+        return data['seed'].tolist()
 
     def _set_memory_format(self) -> None:
         """Lay the images out as ``channels_last`` says."""

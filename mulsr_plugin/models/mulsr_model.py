@@ -13,7 +13,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mulsr_plugin.data.degradation import build_degradation
+from mulsr_plugin.data.degradation import Degradation
 from mulsr_plugin.models.band_graph import GRAPH_OPTIMIZERS, BandStep
 from mulsr_plugin.models.hsi_sr_model import HSISRModel, split_bands
 from mulsr_plugin.models.precision import float32_math
@@ -69,7 +69,6 @@ class MulSRModel(HSISRModel):
                 'set both or neither.'
             )
         self.cri_small = build_loss(train['small_scale_opt']).to(self.device) if head else None
-        self.degradations = self._mixed_degradations(train.get('scales'))
         self._held: list[tuple[Tensor, Tensor, Tensor]] = []
         self._graphs: dict[tuple[Any, ...], BandStep] = {}
         self.cuda_graph = self._prepare_cuda_graph()
@@ -94,8 +93,9 @@ class MulSRModel(HSISRModel):
                 group['capturable'] = True
         return True
 
-    def _mixed_degradations(self, scales: Sequence[int] | None) -> list[Any]:
-        data = self.opt['datasets'].get('train', {})
+    def build_degradations(self) -> list[Degradation]:
+        """Build what degrades training batches on the device, one for every scale of ``scales``."""
+        data, scales = self.opt['datasets'].get('train', {}), self.opt['train'].get('scales')
         if (scales is None) == (data.get('degrade') is False):
             raise ValueError(
                 'train: scales and datasets: train: degrade: false belong together (the model then degrades each '
@@ -112,31 +112,24 @@ class MulSRModel(HSISRModel):
                     f'gt_size {data.get("gt_size")} is no multiple of scale {scale} in train: scales; '
                     'choose a gt_size that every scale divides.'
                 )
-        return [build_degradation(data.get('degradation') or 'authors_random', scale) for scale in scales or ()]
+        return [self.build_degradation(scale) for scale in scales] if scales else super().build_degradations()
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
         """Advance the schedule; BasicSR calls this before every batch, so it also tells the iteration."""
         self.current_iter = current_iter
         super().update_learning_rate(current_iter, warmup_iter)
 
-    def feed_data(self, data: Mapping[str, Any]) -> None:
-        """Take a batch; with mixed scales, degrade it by the scale of this iteration first."""
-        if 'lq' not in data:
-            data = {**data, 'lq': self.degrade_batch(data['gt'])}
-        super().feed_data(data)
+    def training_degradation(self) -> Degradation:
+        """What degrades the batch at hand; of several scales the one that ``manual_seed`` and the iteration say."""
+        number = np.random.default_rng((self.opt['manual_seed'], self.current_iter)).integers(len(self.degradations))
+        return self.degradations[number]
 
-    def degrade_batch(self, gt: Tensor) -> Tensor:
-        """Degrade ``gt`` (B, L, H, W) in [0, 1] by this iteration's scale to (B, L, H/s, W/s).
-
-        The scale depends on ``manual_seed`` and the iteration alone; the draws of a sample also on its process.
-        """
-        seed = (self.opt['manual_seed'], self.current_iter)
-        degradation = self.degradations[np.random.default_rng(seed).integers(len(self.degradations))]
-        samples = [
-            degradation(cube, np.random.default_rng((*seed, self.opt['rank'], number)))
-            for number, cube in enumerate(gt.cpu().numpy())
-        ]
-        return torch.from_numpy(np.stack(samples))
+    def seeds_of_samples(self, data: Mapping[str, Any]) -> Sequence[Any]:
+        """Seed of every image of a batch: as the data set has drawn it, else from iteration, process and number."""
+        if 'seed' in data:
+            return super().seeds_of_samples(data)
+        run = (self.opt['manual_seed'], self.current_iter, self.opt['rank'])
+        return [(*run, number) for number in range(len(data['gt']))]
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one optimiser step per band, or one for all of them."""
@@ -145,7 +138,8 @@ class MulSRModel(HSISRModel):
             return
         # the first band's step comes before the second band's gradient, so a step per band needs all batches at hand
         self._held.append((self.lq, self.rgb, self.gt))
-        if len(self._held) < self.accumulate:
+        self.batches_since_step = len(self._held) % self.accumulate
+        if self.batches_since_step > 0:
             return
         with float32_math(self.precision, self.device):
             graph = self._graph() if self.cuda_graph else None

@@ -104,7 +104,8 @@ def test_processes_draw_the_same_scale_but_other_noise(tiny_stores, tmp_path):
         model = build(tiny_stores, tmp_path, mixed, scales=[2, 4, 8])
         model.opt['rank'] = rank
         model.current_iter = 5
-        drawn.append(model.degrade_batch(gt))
+        model.feed_data({'gt': gt, 'rgb': torch.rand(2, 3, 16, 16)})
+        drawn.append(model.lq)
     assert drawn[0].shape == drawn[1].shape
     assert not torch.equal(*drawn)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 import torch
+from basicsr.data import build_dataset
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
+from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.models.band_graph import BandStep
 from tests.models.test_hsi_sr_model import batch
 from tests.models.tiny import make_options, parsed
@@ -298,6 +301,74 @@ def test_a_cpu_trains_without_cuda_graph(tiny_stores, tmp_path):
         'on without.'
     )
     assert torch.equal(weights(model), weights(plain))
+
+
+def on_device(opt):
+    opt['datasets']['train']['device_degradation'] = True
+
+
+def stored_batch(folder, tmp_path, count=4, **changes):
+    options = {**make_options(folder)['datasets']['train'], 'phase': 'train', 'scale': 4, **changes}
+    dataset = build_dataset(options)
+    dataset.set_epoch(0, 1)
+    return torch.utils.data.default_collate([dataset[index] for index in range(count)])
+
+
+def test_a_batch_of_stored_crops_becomes_the_samples_of_the_cpu(tiny_stores, tmp_path):
+    preset = {'preset': 'authors_random', 'noise_sigma': 0.0}
+
+    def noiseless(opt):
+        on_device(opt)
+        opt['datasets']['train']['degradation'] = preset
+
+    model = build(tiny_stores, tmp_path, noiseless)
+    data = stored_batch(tiny_stores, tmp_path, device_degradation=True)
+    model.feed_data(data)
+    cpu = stored_batch(tiny_stores, tmp_path)
+    assert torch.equal(model.gt, cpu['gt'])
+    torch.testing.assert_close(model.rgb, cpu['rgb'], rtol=0, atol=1e-6)
+    degradation = build_degradation(preset, 4)
+    for lq, gt, seed in zip(model.lq, model.gt, data['seed'].tolist()):
+        expected = degradation(gt.numpy(), np.random.default_rng(seed))
+        np.testing.assert_allclose(lq.numpy(), expected, rtol=0, atol=1e-5)
+    model.optimize_parameters(1)
+
+
+def test_a_batch_of_stored_crops_is_made_the_same_again(tiny_stores, tmp_path):
+    data = stored_batch(tiny_stores, tmp_path, device_degradation=True)
+    made = []
+    for seed in (0, 1):
+        model = build(tiny_stores, tmp_path, on_device)
+        torch.manual_seed(seed)
+        model.feed_data(data)
+        made.append((model.lq, model.gt, model.rgb))
+    for first, second in zip(*made):
+        assert torch.equal(first, second)
+
+
+def test_stored_crops_at_mixed_scales(tiny_stores, tmp_path):
+    def mixed(opt):
+        on_device(opt)
+        opt['network_g']['upscale'] = [2, 4]
+        opt['datasets']['train']['degrade'] = False
+
+    model = build(tiny_stores, tmp_path, mixed, scales=[2, 4])
+    data = stored_batch(tiny_stores, tmp_path, device_degradation=True, degrade=False)
+    sides = set()
+    for iteration in range(1, 9):
+        model.update_learning_rate(iteration)
+        model.feed_data(data)
+        sides.add(model.lq.shape[-1])
+    assert sides == {4, 8}
+
+
+def test_a_model_that_cannot_draw_scales_refuses_their_data_set(tiny_stores, tmp_path):
+    def without_lq(opt):
+        opt['model_type'] = 'HSISRModel'
+        opt['datasets']['train']['degrade'] = False
+
+    with pytest.raises(ValueError, match='degrade: false is for MulSRModel with train: scales'):
+        build(tiny_stores, tmp_path, without_lq)
 
 
 @pytest.mark.gpu
