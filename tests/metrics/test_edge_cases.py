@@ -170,8 +170,8 @@ def test_overflow_of_half_precision_is_refused(name, scene):
 @pytest.mark.parametrize('name', METRICS)
 def test_one_band(name, scene):
     value = measure(name, *(cube[..., :1] for cube in scene))
-    if name in ('sam', 'd_lambda'):
-        assert value == pytest.approx(0, abs=1e-6)  # positive numbers all point the same way, and there are no pairs of bands
+    if name in ('sam', 'd_lambda'):  # positive numbers point the same way, and there are no pairs
+        assert value == pytest.approx(0, abs=1e-6)
     elif name == 'mpsnr':
         assert value == pytest.approx(measure('hsi_psnr', *(cube[..., :1] for cube in scene)))
     elif name == 'qnr':
