@@ -2,7 +2,8 @@
 
     python scripts/benchmark_metrics.py [--size 512] [--bands 31] [--threads 2] [--device cpu] [--repeats 5]
 
-Prints the median time of each metric, those that need no reference too, the sum for the paper's four metrics and ERGAS, and ratios to the plain SSIM.
+Prints the median time of each metric, those that need no reference too, the sum for the paper's four metrics and ERGAS,
+and ratios to the plain SSIM.
 """
 
 from __future__ import annotations
