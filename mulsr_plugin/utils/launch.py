@@ -32,6 +32,9 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
         FileNotFoundError: The option file does not exist.
         ValueError: It is broken or lacks a block, or a distributed run was asked for without torchrun.
     """
+    if 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ:
+        # PyTorch 2.5 runs code from files unless told not to, and BasicSR's own networks and losses do not tell it
+        os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     arguments = [word.replace('--local-rank', '--local_rank', 1) for word in sys.argv[1:]]
     wants_gpu = _read_option_file(arguments).get('num_gpu') != 0
     on_cpu = _asks_for_pytorch_launcher(arguments) and not (wants_gpu and torch.cuda.is_available())

@@ -13,6 +13,7 @@ from basicsr.data.data_sampler import EnlargedSampler
 
 from mulsr_plugin.utils.checkpoint import load_safely
 from mulsr_plugin.utils.distributed import shared_by_first
+from mulsr_plugin.utils.weights import select_weights
 
 # what every state holds, BasicSR's own ones too
 _STATE = {'epoch': int, 'iter': int, 'optimizers': list, 'schedulers': list}
@@ -79,7 +80,7 @@ def _newest_sound_state(opt: dict[str, Any]) -> tuple[str | None, list[str]]:
     for path in sorted(states, key=lambda state: int(state.stem), reverse=True):
         try:
             for network in _networks_of(opt, load_state(path)['iter']):
-                load_safely(network)
+                select_weights(load_safely(network), 'params', str(network))
         except (ValueError, FileNotFoundError) as error:
             warnings.append(f'{error} Passing over {path} for the state before it.')
             continue

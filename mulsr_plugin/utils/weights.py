@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mulsr_plugin.archs.author_checkpoint import recognise_network
-
 StateDict = Mapping[str, Tensor]
 
 
@@ -88,7 +86,8 @@ def _what_it_holds(content: Any) -> str:
 
 def _likely_reason(own: StateDict, weights: StateDict) -> str:
     """Say why weights differ from those of a network, as far as names and shapes tell it."""
-    # its module builds on this one
+    # these need the registered networks, whose registration needs this module
+    from mulsr_plugin.archs.author_checkpoint import recognise_network
     from mulsr_plugin.utils.network_from_checkpoint import network_options
 
     try:

@@ -1,0 +1,193 @@
+"""Weights from files: no code is run, safetensors go in and out, and what does not fit says why."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from basicsr.archs import build_network
+
+from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
+from mulsr_plugin.utils.weights import check_weights_fit, select_weights
+from tests.archs.golden_mulsr import author_state
+
+SCRIPT = Path(__file__).parents[2] / 'scripts' / 'convert_weights.py'
+MULSR = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
+
+
+def network(**changes):
+    return build_network({**MULSR, **changes})
+
+
+# ---- no code
+
+
+class Payload:
+    """Makes a folder when a careless loader unpickles it."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize('name', ['zip.pth', 'legacy.pth', 'bare.pth', 'renamed.safetensors', 'optimizer.state'])
+@pytest.mark.parametrize('forced', [False, True])
+def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, name, forced):
+    """Also where the environment asks PyTorch to run code by default."""
+    if forced:
+        monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    path, payload = tmp_path / name, Payload(tmp_path / 'owned')
+    if name == 'bare.pth' or name.endswith('.safetensors'):
+        path.write_bytes(pickle.dumps({'params': payload}))
+    elif name.endswith('.state'):
+        torch.save({'epoch': 0, 'iter': 1, 'optimizers': [payload], 'schedulers': []}, path)
+    else:
+        torch.save({'params': payload}, path, _use_new_zipfile_serialization=name == 'zip.pth')
+    with pytest.raises(ValueError, match=f'{name} is damaged or is no checkpoint of tensors alone'):
+        load_safely(path)
+    assert not (tmp_path / 'owned').exists()
+    if not forced and name == 'zip.pth':  # the payload does work
+        torch.load(path, weights_only=False)
+        assert (tmp_path / 'owned').exists()
+
+
+# ---- safetensors
+
+
+def test_safetensors_hold_the_same_weights(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    weights = network().state_dict()
+    weights['scalar'], weights['shared'] = torch.tensor(3.0), weights['hsi_head.bias']
+    weights['view'] = torch.arange(12.0).reshape(3, 4).T
+    save_atomically({'params': weights}, tmp_path / 'a.safetensors')
+    # read by the library itself, and what it wrote read by us
+    for read in (load_file(tmp_path / 'a.safetensors'), load_safely(tmp_path / 'a.safetensors')['params']):
+        assert read.keys() == weights.keys()
+        assert all(torch.equal(read[name], weights[name]) for name in weights)
+    save_file({'half': torch.ones(2, dtype=torch.bfloat16)}, tmp_path / 'b.safetensors')
+    assert torch.equal(load_safely(tmp_path / 'b.safetensors')['params']['half'], torch.ones(2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize('keep', [0, 4, 9, 200, -1])
+def test_cut_safetensors(tmp_path, keep):
+    path = tmp_path / 'a.safetensors'
+    save_atomically({'params': network().state_dict()}, path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r'a\.safetensors is damaged or is no checkpoint of tensors alone'):
+        load_safely(path)
+
+
+def test_safetensors_hold_weights_alone(tmp_path):
+    with pytest.raises(ValueError, match='can hold the weights of one network and nothing else'):
+        save_atomically({'params': {}, 'params_ema': {}}, tmp_path / 'a.safetensors')
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_the_package_safetensors_say_how_to_get_it(tmp_path, monkeypatch):
+    save_atomically({'params': network().state_dict()}, tmp_path / 'a.safetensors')
+    for name in ('safetensors', 'safetensors.torch'):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r'a\.safetensors needs the package safetensors: pip install mulsr-plugin'):
+        load_safely(tmp_path / 'a.safetensors')
+    with pytest.raises(ImportError, match='needs the package safetensors'):
+        save_atomically({'params': {}}, tmp_path / 'b.safetensors')
+
+
+# ---- the command
+
+
+@pytest.fixture(scope='module')
+def main():
+    spec = importlib.util.spec_from_file_location('convert_weights', SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_command_takes_the_averaged_weights_there_and_back(main, tmp_path, capsys):
+    first, averaged = network().state_dict(), network().state_dict()
+    save_atomically({'params': first, 'params_ema': averaged}, tmp_path / 'a.pth')
+    there, back = str(tmp_path / 'b.safetensors'), str(tmp_path / 'c.pth')
+    assert main([str(tmp_path / 'a.pth'), there]) == 0
+    assert main([there, back]) == 0
+    read = torch.load(back, weights_only=True)
+    assert list(read) == ['params']
+    assert all(torch.equal(read['params'][name], averaged[name]) for name in averaged)
+    assert f'{sum(value.numel() for value in first.values()):,} parameters' in capsys.readouterr().out
+    assert main([str(tmp_path / 'a.pth'), back]) == 1
+    assert 'give --force to replace it' in capsys.readouterr().err
+    assert main([str(tmp_path / 'a.pth'), back, '--param-key', 'params', '--force']) == 0
+    read = torch.load(back, weights_only=True)['params']
+    assert all(torch.equal(read[name], first[name]) for name in first)
+    assert main([str(tmp_path / 'absent.pth'), there, '--force']) == 1
+    assert 'error: There is no checkpoint' in capsys.readouterr().err
+
+
+# ---- what does not fit
+
+
+@pytest.mark.parametrize(
+    ('content', 'key', 'hint'),
+    [
+        ({'params_ema': {'w': torch.ones(1)}}, 'params', 'it has params_ema; set path: param_key_g: params_ema.'),
+        ({'epoch': 1, 'model': {'w': torch.ones(1)}, 'optimizer': {}}, 'params', "looks like an authors' file"),
+        ({'w': torch.ones(1)}, 'params', 'it is a bare state dict'),
+        ({'epoch': 1, 'iter': 2, 'optimizers': [], 'schedulers': []}, 'params', 'it is a training state'),
+        ([1, 2], 'params', 'it holds list; give a checkpoint in the form of BasicSR.'),
+        ({'params': {'w': 1}}, 'params', 'it is no checkpoint in the form of BasicSR'),
+    ],
+)
+def test_files_without_the_weights_wanted_say_what_they_hold(content, key, hint):
+    with pytest.raises(ValueError, match='a.pth holds no network weights under') as caught:
+        select_weights(content, key, 'a.pth')
+    assert hint in str(caught.value)
+
+
+def test_params_stand_in_for_missing_averaged_weights_and_prefixes_go():
+    content = {'params': {'module.w': torch.ones(1)}}
+    assert list(select_weights(content, 'params_ema', 'a.pth')) == ['w']
+    assert list(select_weights({'w': torch.ones(1)}, None, 'a.pth')) == ['w']
+    assert select_weights({'params': {}}, 'params', 'a.pth') == {}  # a network without parameters
+
+
+@pytest.mark.parametrize(
+    ('weights', 'first', 'reason'),
+    [
+        (lambda: network(num_modules=3).state_dict(), 'unknown (first: inter_body', 'written with num_modules: 3: set'),
+        (
+            lambda: network(num_feat=16).state_dict(),
+            'of other shape (first: hsi_head',
+            'num_feat: 16: set network_g so',
+        ),
+        (lambda: network(multi_scale=False).state_dict(), 'missing (first: ', 'multi_scale: False'),
+        (
+            lambda: author_state('x4_m1'),
+            'unknown (first: ',
+            "names of the authors' MulSR: convert the file with scripts",
+        ),
+        (
+            lambda: build_network({'type': 'UAL', 'upscale': 4, 'num_bands': 31}).state_dict(),
+            'missing (first: ',
+            'the file holds weights of UAL: set network_g: type: UAL',
+        ),
+        (lambda: {'conv.weight': torch.ones(3)}, 'missing (first: ', 'names agree, so it is of another network'),
+    ],
+)
+def test_weights_that_do_not_fit_name_the_first_difference_and_the_reason(weights, first, reason):
+    with pytest.raises(ValueError, match='a.pth does not fit network MulSR: ') as caught:
+        check_weights_fit(network(), weights(), 'a.pth')
+    assert first in str(caught.value)
+    assert reason in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_weights_that_fit_pass():
+    check_weights_fit(network(), network().state_dict(), 'a.pth')
