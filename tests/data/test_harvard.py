@@ -10,6 +10,7 @@ import scipy.io
 
 from mulsr_plugin.data.cube_store import CubeStore
 from mulsr_plugin.data.harvard import WAVELENGTHS, harvard_scenes
+from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from mulsr_plugin.data.scene_splits import read_split
 from scripts.prepare_dataset import main
 
@@ -148,3 +149,26 @@ def test_unfit_folders_and_options_are_explained(archives: Path, tmp_path: Path)
     write_scene(archives / 'copy' / 'imgb1.mat', 0, 1)
     with pytest.raises(ValueError, match='imgb1 comes twice'):
         harvard_scenes(archives)
+
+
+def test_guide_of_a_prepared_scene_is_sampled_at_its_wavelengths(archives: Path, tmp_path: Path) -> None:
+    arguments = ['--input', str(archives), '--output', str(tmp_path / 'prepared'), '--test-scenes', 'img2']
+    assert main(['harvard', *arguments]) == 0
+    np.savetxt(tmp_path / 'camera.csv', [[500, 0, 1], [600, 0, 0], [610, 3, 0], [800, 3, 0]], delimiter=',')
+    opt = {
+        'name': 'Harvard',
+        'type': 'PairedHSIRGBDataset',
+        'phase': 'val',
+        'scale': 8,
+        'dataroot_gt': str(tmp_path / 'prepared' / 'test.lmdb'),
+        'io_backend': {'type': 'lmdb'},
+        'degradation': 'noise_free',
+        'spectral_response': str(tmp_path / 'camera.csv'),
+    }
+    sample = PairedHSIRGBDataset(opt)[0]
+    gt, rgb = sample['gt'].double(), sample['rgb'].double()
+    assert tuple(sample['lq'].shape) == (31, 3, 4)  # 26 x 35 cut to multiples of 8
+    # first channel: flat from 610 to 720 nm; second: falls from 500 to 600 nm, zero below 500 nm
+    np.testing.assert_allclose(rgb[0], gt[19:].mean(0), atol=1e-6)
+    falling = np.linspace(1, 0, 11)[:, None, None]
+    np.testing.assert_allclose(rgb[1], (gt[8:19].numpy() * falling).sum(0) / falling.sum(), atol=1e-6)
