@@ -172,7 +172,9 @@ class _Stores:
                 continue
             path = store_path(self._output, phase, kind)
             if path not in self.writers:
-                self.writers[path] = self._stack.enter_context(CubeStoreWriter(path))
+                writer = CubeStoreWriter(path)
+                self._stack.push(writer)  # first, so that it is removed even if it is interrupted while it begins
+                self.writers[path] = writer.__enter__()
             self.writers[path].add(key, cube.values, cube.scale, cube.wavelengths, cube.source)
             self.counts[path] = self.counts.get(path, 0) + 1
             for note in cube.notes:
