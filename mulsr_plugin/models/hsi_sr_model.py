@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.device_degradation import apply_response_batch, degrade_batch, unpack_crops
 from mulsr_plugin.models.compiled import CompiledForward
+from mulsr_plugin.models.inference import Tile, is_bandwise, is_guided, super_resolve
 from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
 from mulsr_plugin.models.validation import validate
@@ -51,8 +52,16 @@ class HSISRModel(SRModel):
     - ``accumulate``: batches whose gradients are averaged for one step of the optimiser. An iteration stays one batch,
       and the schedule counts iterations. Default: 1.
 
-    Options of the ``val`` block: ``precision`` and ``bands_per_chunk`` as above, ``crop_size, max_images, bands,
-    save_cube`` (see :func:`mulsr_plugin.models.validation.validate`). Unknown options are refused.
+    Options of the ``val`` block:
+
+    - ``precision``: as above.
+    - ``bands_per_chunk``: a number or ``auto`` (default), as many as the free memory allows. Changes no result.
+    - ``tile_size``, ``tile_halo``: cut images that do not fit into memory (see
+      :class:`mulsr_plugin.models.inference.Tile`). Changes the results of networks that see the whole image. Default:
+      not cut.
+    - ``crop_size, max_images, bands, save_cube``: see :func:`mulsr_plugin.models.validation.validate`.
+
+    Unknown options are refused.
 
     Args:
         opt: Options as BasicSR parses them.
@@ -79,17 +88,15 @@ class HSISRModel(SRModel):
     def _forward_parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.get_bare_model(self.net_g).forward).parameters
 
-    @property
+    @cached_property
     def is_guided(self) -> bool:
         """Whether the network takes a guide image besides the low-resolution cube."""
-        parameters = self._forward_parameters.values()
-        required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-        return 'rgb' in self._forward_parameters or len(required) > 1
+        return is_guided(self.get_bare_model(self.net_g))
 
-    @property
+    @cached_property
     def is_bandwise(self) -> bool:
         """Whether the network can be asked for some bands only."""
-        return 'bands' in self._forward_parameters
+        return is_bandwise(self.get_bare_model(self.net_g))
 
     def init_training_settings(self) -> None:
         """Set up losses, optimiser and averaged weights.
@@ -350,20 +357,18 @@ class HSISRModel(SRModel):
         net = self.evaluation_network()
         was_training = net.training
         net.eval()
-        precision = (self.opt.get('val') or {}).get('precision') or 'fp32'
         try:
-            with autocast(precision, self.device):
-                outputs = self.predict_outputs(net, range(self.lq.shape[1]) if bands is None else bands)
+            outputs = self.predict_outputs(net, range(self.lq.shape[1]) if bands is None else bands)
         finally:
             net.train(was_training)
         return {name: output.float().clamp(0, 1) for name, output in outputs.items()}
 
     def predict_outputs(self, net: nn.Module, bands: Sequence[int]) -> dict[str, Tensor]:
-        """Raw outputs of ``net`` for ``bands``, chunk by chunk for band-wise networks."""
-        if not self.is_bandwise:
-            return {'result': self.run_network(net)[:, list(bands)]}
-        chunks = split_bands(bands, (self.opt.get('val') or {}).get('bands_per_chunk'))
-        return {'result': torch.cat([self.run_network(net, chunk) for chunk in chunks], dim=1)}
+        """Raw outputs of ``net`` for ``bands``, in parts as the ``val`` block says."""
+        val = self.opt.get('val') or {}
+        rgb = self.rgb if self.is_guided else None
+        most, precision = val.get('bands_per_chunk') or 'auto', val.get('precision') or 'fp32'
+        return {'result': super_resolve(net, self.lq, rgb, list(bands), most, validation_tile(val), precision)}
 
     def test(self) -> None:
         """Super-resolve the current batch into ``self.output``, (B, L, H, W) in [0, 1]."""
@@ -464,6 +469,13 @@ def _check_gpus(opt: Mapping[str, Any]) -> None:
             f'{opt["num_gpu"]} GPUs without a launcher are not supported: start one process per GPU with '
             f'"torchrun --nproc_per_node={opt["num_gpu"]} ... --launcher pytorch", or set num_gpu: 1.'
         )
+
+
+def validation_tile(val: Mapping[str, Any]) -> Tile | None:
+    """How the ``val`` block says to cut images; None for not at all."""
+    if val.get('tile_size') is None:
+        return None
+    return Tile(val['tile_size']) if val.get('tile_halo') is None else Tile(val['tile_size'], val['tile_halo'])
 
 
 def total_loss(losses: Mapping[str, Tensor]) -> Tensor:

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from mulsr_plugin.data.degradation import Degradation
 from mulsr_plugin.models.band_graph import GRAPH_OPTIMIZERS, BandStep
 from mulsr_plugin.models.hsi_sr_model import HSISRModel, split_bands
-from mulsr_plugin.models.precision import float32_math
+from mulsr_plugin.models.inference import choose_bands_per_chunk
+from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.schema import MULSR_TRAIN_RULES, TRAIN_RULES
 from mulsr_plugin.utils.options import Rule
 
@@ -214,7 +215,12 @@ class MulSRModel(HSISRModel):
         """Raw outputs for ``bands``: ``result``, and ``small`` (half the size) with a small-scale head."""
         if not self.opt['network_g'].get('small_scale_head'):
             return super().predict_outputs(net, bands)
-        chunks = split_bands(bands, (self.opt.get('val') or {}).get('bands_per_chunk'))
-        pairs = [self.run_network(net, chunk, return_small_scale=True) for chunk in chunks]
+        val = self.opt.get('val') or {}
+        most, precision = val.get('bands_per_chunk'), val.get('precision') or 'fp32'
+        if most in (None, 'auto'):
+            most = choose_bands_per_chunk(net, self.lq, self.rgb, len(bands), precision=precision)
+        with autocast(precision, self.device):
+            chunks = split_bands(bands, most)
+            pairs = [self.run_network(net, chunk, return_small_scale=True) for chunk in chunks]
         large, small = (torch.cat(images, dim=1) for images in zip(*pairs))
         return {'result': large, 'small': small}

@@ -11,6 +11,7 @@ import torch
 from basicsr.models import lr_scheduler
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
+from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import IMAGE_ARGUMENTS, SENSOR_RULES
 from mulsr_plugin.models.precision import PRECISIONS
 from mulsr_plugin.utils.options import (
@@ -93,8 +94,10 @@ VAL_RULES: dict[str, Rule] = {
     'crop_size': integer(1),
     'max_images': integer(1),
     'bands': either(integer(1), list_of(integer(0))),
-    'bands_per_chunk': integer(1),
+    'bands_per_chunk': either(integer(1), choice('auto')),
     'precision': choice(*PRECISIONS),
+    'tile_size': integer(1),
+    'tile_halo': integer(0),
 }
 
 LOGGER_RULES: dict[str, Rule] = {
@@ -167,13 +170,28 @@ def _check_val(val: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
             f'Two data sets are both named {max(names, key=names.count)!r}, so their results would be mixed up; '
             'give each a name of its own.'
         )
+    sizes = {key: val[key] for key in ('crop_size', 'tile_size', 'tile_halo') if val.get(key)}
+    if 'tile_size' in sizes:
+        sizes.setdefault('tile_halo', DEFAULT_HALO)
     for data in validated:
         scale = data.get('upscale') or opt['scale']
-        if (val.get('crop_size') or 0) % scale:
-            raise ValueError(
-                f'val: crop_size {val["crop_size"]} is no multiple of the scale {scale} of data set '
-                f'{data.get("name")!r}; choose one that is.'
-            )
+        for key, size in sizes.items():
+            if size % scale:
+                raise ValueError(
+                    f'val: {key} {size} is no multiple of the scale {scale} of data set {data.get("name")!r}; '
+                    'choose one that is.'
+                )
+    _check_tiles(val, opt['network_g'])
+
+
+def _check_tiles(val: Mapping[str, Any], network: Mapping[str, Any]) -> None:
+    if val.get('tile_halo') is not None and val.get('tile_size') is None:
+        raise ValueError('val: tile_halo has no effect without tile_size; add it or remove tile_halo.')
+    if val.get('tile_size') is not None and network.get('small_scale_head'):
+        raise ValueError(
+            'val: tile_size does not go with network_g: small_scale_head, whose two images are validated whole; remove '
+            'one of them.'
+        )
 
 
 def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:

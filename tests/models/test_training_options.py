@@ -75,6 +75,25 @@ def test_bf16_goes_where_fp32_goes(tiny_stores, tmp_path, band_update):
     assert nn.functional.cosine_similarity(*moves, dim=0) > 0.99
 
 
+def test_validation_in_parts_chosen_by_memory_or_given(tiny_stores, tmp_path):
+    outputs = {}
+    for name, change in {
+        'default': {},
+        'auto': {'bands_per_chunk': 'auto'},
+        'two': {'bands_per_chunk': 2},
+        'tiles with all of the image around them': {'tile_size': 16, 'tile_halo': 16},
+        'tiles without': {'tile_size': 16, 'tile_halo': 0},
+    }.items():
+        model = build(tiny_stores, tmp_path, lambda opt, change=change: opt['val'].update(change))
+        model.feed_data(batch(tiny_stores, 'val', count=1))
+        model.test()
+        outputs[name] = model.output
+    different = outputs.pop('tiles without')
+    for name, output in outputs.items():
+        torch.testing.assert_close(output, outputs['two'], rtol=1e-5, atol=1e-6, msg=name)
+    assert (different - outputs['two']).abs().max() > 1e-4
+
+
 def test_bf16_validation_leaves_training_alone(tiny_stores, tmp_path):
     data = batch(tiny_stores)
     results = []
@@ -410,7 +429,32 @@ def test_a_replayed_band_step_equals_the_plain_one(tiny_stores, tmp_path, precis
         ({'cuda_graph': True, 'optim_g': dict(SGD)}, 'does not go with optimiser SGD, expected one of Adam, AdamW'),
     ],
 )
-def test_mistakes_are_one_sentence(tiny_stores, tmp_path, options, message):
+def test_mistakes_in_the_training_block_are_one_sentence(tiny_stores, tmp_path, options, message):
     with pytest.raises(ValueError, match=message) as caught:
         build(tiny_stores, tmp_path, **options)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'precision': 'fp8'}, 'val: precision is .fp8., expected one of fp32, tf32, bf16'),
+        ({'bands_per_chunk': 'all'}, 'bands_per_chunk is .all., expected a whole number of at least 1, or one of auto'),
+        ({'tile_size': 30}, "tile_size 30 is no multiple of the scale 4 of data set 'tiny'"),
+        ({'tile_size': 32, 'tile_halo': 6}, 'tile_halo 6 is no multiple of the scale 4'),
+        ({'tile_halo': 32}, 'tile_halo has no effect without tile_size'),
+    ],
+)
+def test_mistakes_in_the_validation_block_are_one_sentence(tiny_stores, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        build(tiny_stores, tmp_path, lambda opt: opt['val'].update(options))
+    assert '\n' not in str(caught.value)
+
+
+def test_the_small_image_is_not_cut(tiny_stores, tmp_path):
+    def cut(opt):
+        head(opt)
+        opt['val']['tile_size'] = 16
+
+    with pytest.raises(ValueError, match='tile_size does not go with network_g: small_scale_head'):
+        build(tiny_stores, tmp_path, cut)
