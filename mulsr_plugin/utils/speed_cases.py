@@ -156,7 +156,7 @@ def forward_case(setting: Setting, side: int, bands: Sequence[int], with_peaks: 
 
 def training_cases(setting: Setting) -> Iterator[Case]:
     """Training: a step for one band, and batches of whole patches."""
-    variants = {'fp32': {'precision': 'fp32'}}
+    variants: dict[str, dict[str, Any]] = {'fp32': {'precision': 'fp32'}}
     if setting.device.type == 'cuda':
         variants['tf32'] = {'precision': 'tf32'}
         variants['tf32, CUDA graph'] = {'precision': 'tf32', 'cuda_graph': True}
