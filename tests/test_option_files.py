@@ -26,6 +26,7 @@ MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel}
 PARAMETERS = {
     'train_mulsr_cave_x8': 2_509_328,
     'train_mulsr_cave_x8_release': 4_635_548,
+    'train_mulsr_cave_x8_joint_bf16': 2_509_328,
     'train_mulsr_cave_x8_1module': 1_446_218,
     'train_mulsr_cave_x8_3modules': 3_572_438,
     'train_mulsr_cave_x8_4modules': 4_635_548,
@@ -95,6 +96,24 @@ def test_ablations_differ_in_the_network_only(path):
     for opt in (base, ablation):
         del opt['name'], opt['network_g']
     assert base == ablation
+
+
+def test_the_file_for_speed_differs_in_what_it_says_only():
+    paper, fast = (load(OPTIONS / f'train_mulsr_cave_x8{suffix}.yml') for suffix in ('', '_joint_bf16'))
+    speed = ('band_update', 'bands_per_chunk', 'precision', 'channels_last', 'compile', 'grad_clip')
+    first_line = (OPTIONS / 'train_mulsr_cave_x8_joint_bf16.yml').read_text().partition('\n')[0]
+    assert 'with the options for speed on' in first_line
+    assert fast['train']['optim_g'].pop('fused')
+    for opt in (paper, fast):
+        for block, keys in (
+            (opt, ('name',)),
+            (opt['train'], speed),
+            (opt['val'], ('bands_per_chunk', 'precision')),
+            (opt['datasets']['train'], ('num_worker_per_gpu', 'pin_memory', 'device_degradation')),
+        ):
+            for key in keys:
+                block.pop(key, None)
+    assert fast == paper
 
 
 def test_recipes_of_the_compared_networks():
