@@ -49,8 +49,11 @@ class MulSR(nn.Module):
     2,426,638 counts the layer `down`, which is then never used and is left out here), 2,451,854 without DSCA, 2,381,456
     without LFCC, 1,186,696 with a single scale.
 
-    For channels_last computation pass `rgb` in that memory format; all features then follow. PyTorch refuses
-    `net.to(memory_format=torch.channels_last)` because of the 5-D weights; it is not needed.
+    For channels_last computation pass `rgb` in that memory format; all features then follow. The memory format of the
+    weights makes no difference.
+
+    Under autocast the image is float32: the last layer is kept out of it. For inference, `fold_weight_norm` works out
+    once what the weights are computed from.
 
     Args:
         upscale (int | Sequence[int]): Accepted scale factor(s), even. The scale of a call follows from its image sizes
@@ -216,13 +219,14 @@ class MulSR(nn.Module):
         large = self.hsi_head_x2(_enlarge(triples, scale))
         large = self._encode(large, guide[0], self.inter_body_x2, self.reduce_x2)
         if not self.multi_scale:
-            return self.end_x2(self.uint_x2(large)), None
+            return self._form_image(self.uint_x2(large), self.end_x2), None
         small = self.hsi_head(_enlarge(triples, scale // 2))
         small = self._encode(small, guide[1], self.inter_body, self.reduce)
         if self.use_mii:
             large, small = self._interact(large, small)
         large, small = self._correct(large, small)
-        return self.end_x2(large), self.end_small(small) if return_small_scale else None
+        image = self._form_image(large, self.end_x2)
+        return image, self._form_image(small, self.end_small) if return_small_scale else None
 
     @staticmethod
     def _encode(hsi: Tensor, guide: GuideFeatures, encoders: nn.ModuleList, reduce: nn.Module) -> Tensor:
@@ -246,6 +250,17 @@ class MulSR(nn.Module):
             small = self.uint(small)
             large = self.optimize_up(self.optimize_down(large).sub_(small)).add_(large)
         return large, small
+
+    @staticmethod
+    def _form_image(features: Tensor, end: nn.Sequential) -> Tensor:
+        """Form the image; under autocast the last layer stays in float32, since bf16 has but 8 bits for an image."""
+        first, last = end
+        features = first(features)
+        device_type = features.device.type
+        if not torch.is_autocast_enabled(device_type):
+            return last(features)
+        with torch.autocast(device_type, enabled=False):
+            return last(features.float())
 
 
 def _enlarge(triples: Tensor, scale: int) -> Tensor:
