@@ -5,7 +5,9 @@ A store is a folder ``<name>.lmdb`` with
 - ``data.mdb``: under the key of a scene its values, nothing but the C-order (H, W, L) array in the dtype of the
   source, little-endian; under ``header:<key>`` its :class:`CubeHeader` as JSON;
 - ``meta_info.txt``: one line ``<key>.raw (H,W,L) 0`` per scene, for people and for BasicSR's conventions (name with
-  extension, shape, compression level).
+  extension, shape, compression level);
+- ``structure.json``: where in ``data.mdb`` values and headers lie, and the checksum of all other bytes. LMDB trusts its
+  pages: a damaged one would make it read at a wild address and the interpreter crash, so they are compared first.
 
 Values lie uncompressed and contiguous, so that a training crop reads only its own rows through the memory map.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import mmap
 import os
 import re
 import secrets
@@ -21,7 +24,7 @@ import shutil
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,11 +35,16 @@ import lmdb
 import numpy as np
 
 from mulsr_plugin.data.cube import check_cube
+from mulsr_plugin.data.output_lock import OutputLock
+from mulsr_plugin.utils.files import is_alive, sync_folder
 
 HEADER_VERSION = 1
 HEADER_PREFIX = 'header:'
 DATA_FILE = 'data.mdb'
 META_FILE = 'meta_info.txt'
+STRUCTURE_FILE = 'structure.json'
+# in a store that is being written, and until those that belong to it are published: what is being prepared
+DESCRIPTION_FILE = 'preparation.txt'
 # LMDB keys are ASCII in BasicSR, which also cuts names in meta_info.txt at the first blank or full stop; results are
 # saved under the key, so it must be a file name everywhere.
 KEY_PATTERN = re.compile(r'[A-Za-z0-9_+&()@=-]{1,200}')
@@ -127,9 +135,18 @@ def check_key(key: str) -> str:
     return key
 
 
-def refuse_existing(path: PathLike) -> None:
-    """Raise FileExistsError if there is anything at ``path``, be it a broken link."""
-    if os.path.lexists(path):
+def refuse_existing(path: PathLike, resume: str | None = None) -> None:
+    """Refuse an output that exists.
+
+    Args:
+        path (str | PathLike): The output.
+        resume (str | None): Description of a preparation whose own store may be there: one that it published just
+            before it was killed, and will take up again. Default: None.
+
+    Raises:
+        FileExistsError: There is anything else at ``path``, be it a broken link.
+    """
+    if os.path.lexists(path) and (resume is None or _description_in(Path(path)) != resume):
         raise FileExistsError(f'{path} exists already and is left as it is: remove it or choose another output.')
 
 
@@ -240,6 +257,14 @@ class CubeStore:
             # byte order on a big-endian machine.
             return cube[top : top + height, left : left + width].astype(header.dtype)
 
+    def check(self, key: str) -> None:
+        """Compare a cube with its checksum, where this process has not done so before.
+
+        Raises:
+            CubeStoreError: There is no such scene, or it is damaged.
+        """
+        self.read_window(key, 0, 0, 0, 0)  # an empty window is enough to have the whole cube checked
+
     def close(self) -> None:
         """Let go of the LMDB environment; the next access opens it again."""
         self._environment = None
@@ -287,34 +312,60 @@ class CubeStoreWriter:
     Used as a context manager it publishes on success, and removes its temporary folder on any failure. Several stores
     that belong together call :meth:`finish` on each before the first :meth:`publish`.
 
+    With ``resume`` a store outlives whatever may not happen again when the same is tried once more: a kill, an
+    interruption, a full disk, but no ValueError. Its scenes then lie, each safe on the disk, in the folder
+    ``.<name>.partial`` beside the output, where the next writer with the same ``resume`` takes them up.
+
+    One process at a time writes an output. The lock of a process that was killed goes with it.
+
     Args:
         path (str | PathLike): The new ``.lmdb`` folder; its parents are made where needed.
+        resume (str | None): Description of everything that the content of the store follows from. A partial store with
+            another description is thrown away. Default: None, nothing is kept or taken up.
+
+    Attributes:
+        headers (dict[str, CubeHeader]): Scenes in the store so far.
+        finished (frozenset[str]): Those of them that an interrupted writer had stored, compared with their checksums.
 
     Raises:
         ValueError: The name does not end with ``.lmdb`` (BasicSR's rule).
         FileExistsError: Something is there already; it is left untouched.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, resume: str | None = None) -> None:
         self.path = Path(os.path.abspath(path))
         if self.path.suffix != '.lmdb':
             raise ValueError(f'A cube store must be named *.lmdb, as BasicSR expects; got {self.path.name}.')
-        refuse_existing(self.path)
+        refuse_existing(self.path, resume)
+        self.headers: dict[str, CubeHeader] = {}
+        self.finished: frozenset[str] = frozenset()
+        self._resume = resume
         self._temporary = self.path.with_name(f'.{self.path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}')
         self._new_parents = [folder for folder in self.path.parents if not folder.exists()]
-        self._headers: list[CubeHeader] = []
         self._environment: lmdb.Environment | None = None
-        self._published = False
+        self._lock: OutputLock | None = None
+        self._published = self._kept = False
 
     def __enter__(self) -> CubeStoreWriter:
         try:
-            self._temporary.mkdir(parents=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = OutputLock(self.path)
+            if self._resume is not None and self._lock.is_held:
+                # a name of its own, without which a lock is needed
+                self._temporary = partial_store(self.path)
+                self._take_up(self._resume)
+            self._remove_abandoned()
+            self._temporary.mkdir(exist_ok=True)
+            if self._resume is not None:
+                _write_durably(self._temporary / DESCRIPTION_FILE, self._resume)
+            is_durable = self._resume is not None
             self._environment = lmdb.open(
-                str(self._temporary), map_size=INITIAL_MAP_SIZE, lock=False, sync=False, metasync=False
+                str(self._temporary), map_size=INITIAL_MAP_SIZE, lock=False, sync=is_durable, metasync=is_durable
             )
         except (lmdb.Error, OSError) as error:
+            self._kept = bool(self.finished) or isinstance(error, BlockingIOError)
             self.discard()
-            raise self._explained(error) from error
+            raise error if isinstance(error, BlockingIOError) else self._explained(error) from error
         return self
 
     def __exit__(
@@ -326,7 +377,12 @@ class CubeStoreWriter:
         try:
             if kind is None:
                 self.publish()
+                (self.path / DESCRIPTION_FILE).unlink(missing_ok=True)
+        except BaseException as failure:
+            error = failure
+            raise
         finally:
+            self._kept = self._is_resumable and bool(self.headers) and not isinstance(error, ValueError)
             self.discard()
 
     def add(
@@ -350,11 +406,12 @@ class CubeStoreWriter:
             CubeHeader: What was stored beside the values.
 
         Raises:
-            ValueError: The key cannot be used or is taken, or the array is no cube in range.
+            ValueError: The key cannot be used or is taken, the array is no cube in range, or the scene is among the
+                finished ones and was another one then.
             OSError: The disk is full or refuses.
         """
         check_key(key)
-        if any(header.key == key for header in self._headers):
+        if key in self.headers and key not in self.finished:
             raise ValueError(f'Scene {key} comes twice; each scene of a store needs its own name.')
         check_cube(key, cube, scale, wavelengths)
         values = np.ascontiguousarray(cube, dtype=cube.dtype.newbyteorder('<'))
@@ -368,11 +425,18 @@ class CubeStoreWriter:
             checksum=checksum_of(values.data),
             source=source,
         )
+        if key in self.finished:
+            if header != self.headers[key]:
+                raise CubeStoreError(
+                    f'Scene {key} has changed since the interrupted preparation of {self.path}, whose scenes are '
+                    'thrown away now: run it again.'
+                )
+            return header
         try:
             self._put({key: values.data, HEADER_PREFIX + key: header.to_bytes()}, values.nbytes)
         except (lmdb.Error, OSError) as error:
             raise self._explained(error) from error
-        self._headers.append(header)
+        self.headers[key] = header
         return header
 
     def finish(self) -> None:
@@ -384,18 +448,16 @@ class CubeStoreWriter:
         """
         if self._environment is None:
             return
-        if not self._headers:
+        if not self.headers:
             raise ValueError(f'There is no scene to write into {self.path}.')
         try:
             self._environment.sync(True)
             self._environment.close()
             self._environment = None
-            lines = (f'{h.key}.raw ({h.shape[0]},{h.shape[1]},{h.shape[2]}) 0\n' for h in self._headers)
-            with open(self._temporary / META_FILE, 'w', encoding='ascii') as meta:
-                meta.writelines(sorted(lines))
-                meta.flush()
-                os.fsync(meta.fileno())
-            _sync_folder(self._temporary)
+            lines = ('{}.raw ({},{},{}) 0\n'.format(key, *header.shape) for key, header in self.headers.items())
+            _write_durably(self._temporary / META_FILE, ''.join(sorted(lines)))
+            _write_durably(self._temporary / STRUCTURE_FILE, _describe_structure(self._temporary))
+            sync_folder(self._temporary)
         except (lmdb.Error, OSError) as error:
             raise self._explained(error) from error
         problems = verify_store(self._temporary)
@@ -414,16 +476,19 @@ class CubeStoreWriter:
         refuse_existing(self.path)
         os.rename(self._temporary, self.path)
         self._published = True
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Remove whatever has not been published; harmless after :meth:`publish`."""
+        """Remove whatever is neither published nor kept, and let others write; harmless after :meth:`publish`."""
         if self._environment is not None:
             with suppress(lmdb.Error):
                 self._environment.close()
             self._environment = None
-        if not self._published:
+        if not (self._published or self._kept):
             shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.release()
+        if not (self._published or self._kept):
             for folder in self._new_parents:
                 with suppress(OSError):
                     folder.rmdir()
@@ -433,7 +498,39 @@ class CubeStoreWriter:
         if self._published:
             os.rename(self.path, self._temporary)
             self._published = False
-        self.discard()
+
+    @property
+    def _is_resumable(self) -> bool:
+        return self._temporary == partial_store(self.path)
+
+    def _take_up(self, description: str) -> None:
+        """Go on with what an interrupted writer has left, unless it was of something else or is damaged."""
+        if os.path.lexists(self.path):
+            # published, but its writer was killed before those that belong to it were: see refuse_existing
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            os.rename(self.path, self._temporary)
+        if _description_in(self._temporary) == description:
+            try:
+                store = CubeStore(self._temporary)
+                for key in store.keys():  # noqa: SIM118 (a store is no mapping)
+                    store.check(key)
+                    self.headers[key] = store.header(key)
+                store.close()
+            except (CubeStoreError, FileNotFoundError):
+                self.headers.clear()
+        self.finished = frozenset(self.headers)
+        if not self.finished:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        # they are of the finished store; LMDB is opened for more
+        for name in (META_FILE, STRUCTURE_FILE):
+            (self._temporary / name).unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> None:
+        """Remove what writers that were killed, and keep nothing, have left."""
+        for folder in self.path.parent.glob(f'.{self.path.name}.partial-*-*'):
+            pid = folder.name.split('-')[-2]
+            if pid.isdigit() and not is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _put(self, records: dict[str, bytes | memoryview], nbytes: int) -> None:
         assert self._environment is not None, 'the writer is used outside its with block'
@@ -453,10 +550,19 @@ class CubeStoreWriter:
         free = shutil.disk_usage(parent).free
         # LMDB tells a full disk as an input/output error.
         reason = f'the disk is full ({error})' if free < FULL_DISK else str(error)
+        kept = 'nothing was kept'
+        if self._is_resumable and self.headers:
+            kept = f'its {len(self.headers)} finished scenes are kept in {self._temporary.name}'
         return OSError(
-            f'Cannot write {self.path}: {reason}; {free / 1e9:.1f} GB are free there; nothing was kept: make room or '
+            f'Cannot write {self.path}: {reason}; {free / 1e9:.1f} GB are free there; {kept}: make room or '
             'choose another output.'
         )
+
+
+def partial_store(path: PathLike) -> Path:
+    """Return the folder in which an interrupted :class:`CubeStoreWriter` with ``resume`` keeps its scenes."""
+    path = Path(os.path.abspath(path))
+    return path.with_name(f'.{path.name}.partial')
 
 
 def verify_store(path: PathLike) -> list[str]:
@@ -482,7 +588,7 @@ def verify_store(path: PathLike) -> list[str]:
         try:
             header = store.header(key)
             shapes[key] = '({},{},{})'.format(*header.shape)
-            store.read_window(key, 0, 0, 0, 0)  # an empty window is enough to have the whole cube checked
+            store.check(key)
         except CubeStoreError as error:
             problems.append(str(error))
             shapes.setdefault(key, '')
@@ -520,6 +626,7 @@ class _Environment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.verified: set[str] = set()
+        _check_structure(path)
         try:
             self._lmdb = lmdb.open(str(path), readonly=True, lock=False, readahead=False, max_spare_txns=4)
         except lmdb.Error as error:
@@ -571,11 +678,86 @@ def _json_checksum(fields: dict[str, Any]) -> str:
     return checksum_of(json.dumps(fields, sort_keys=True).encode())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable; some file systems do not offer it, and lose nothing by that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+def _describe_structure(path: Path) -> str:
+    """Return the content of :data:`STRUCTURE_FILE` for a complete store."""
+    size = os.path.getsize(path / DATA_FILE)
+    # straight through LMDB: reading values must not depend on what is written here
+    with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin(buffers=True) as transaction:
+        values = [np.frombuffer(value, np.uint8) for _, value in transaction.cursor()]
+        start = _address_of_file(path / DATA_FILE, values)
+        ranges = sorted((value.ctypes.data - start, value.nbytes) for value in values)
+        del values
+    fields = {'size': size, 'values': ranges, 'checksum': _checksum_outside(path / DATA_FILE, size, ranges)}
+    return json.dumps({'structure': fields, 'checksum': _json_checksum(fields)})
+
+
+def _address_of_file(path: Path, values: Sequence[np.ndarray]) -> int:
+    """Return the address to which LMDB has mapped the first byte of the file that these values lie in."""
+    first = min(values, key=lambda value: value.ctypes.data)
+    with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        whole = np.frombuffer(content, np.uint8)
         try:
-            os.fsync(descriptor)
+            # a map begins with a page, so the place within a page is known
+            for offset in range(first.ctypes.data % mmap.PAGESIZE, len(whole), mmap.PAGESIZE):
+                start = first.ctypes.data - offset
+                if all(_lies_at(whole, value.ctypes.data - start, value) for value in values):
+                    return start
         finally:
-            os.close(descriptor)
+            del whole
+    raise OSError(f'{path} does not hold what LMDB has written')
+
+
+def _lies_at(whole: np.ndarray, offset: int, value: np.ndarray) -> bool:
+    return bool(np.array_equal(whole[offset : offset + value.nbytes], value))
+
+
+def _check_structure(path: Path) -> None:
+    """Refuse a data file whose bytes outside of values and headers are not those written; older stores tell nothing."""
+    try:
+        content = json.loads((path / STRUCTURE_FILE).read_bytes())
+        fields = content['structure']
+        sound = content['checksum'] == _json_checksum(fields)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise CubeStoreError(
+            f'{path / STRUCTURE_FILE} is damaged: copy it again, or delete it to do without the check of the pages.'
+        )
+    size = os.path.getsize(path / DATA_FILE)
+    if size < fields['size']:
+        raise CubeStoreError(
+            f'{path / DATA_FILE} is cut short ({size} of {fields["size"]} bytes): copy it again or prepare the data '
+            'again.'
+        )
+    if _checksum_outside(path / DATA_FILE, fields['size'], fields['values']) != fields['checksum']:
+        raise CubeStoreError(
+            f'{path / DATA_FILE} is damaged outside of its scenes, so that none can be found: copy it again or prepare '
+            'the data again.'
+        )
+
+
+def _checksum_outside(path: Path, size: int, ranges: Sequence[Sequence[int]]) -> str:
+    """CRC-32 of all bytes of a file but those in ``ranges`` (offset, length), which are sorted."""
+    checksum, position = 0, 0
+    with open(path, 'rb', buffering=0) as file:
+        for offset, length in [*ranges, (size, 0)]:
+            file.seek(position)
+            checksum = zlib.crc32(file.read(offset - position), checksum)
+            position = offset + length
+    return f'crc32:{checksum:08x}'
+
+
+def _description_in(store: Path) -> str | None:
+    try:
+        return (store / DESCRIPTION_FILE).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

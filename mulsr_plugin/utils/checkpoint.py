@@ -13,6 +13,8 @@ from typing import IO, Any
 
 import torch
 
+from mulsr_plugin.utils.files import is_alive, sync_folder
+
 SAFETENSORS = '.safetensors'
 _PARTIAL = re.compile(r'\..+\.partial-(\d+)')
 
@@ -91,7 +93,7 @@ def remove_partial_files(folder: str | os.PathLike[str]) -> list[str]:
     removed = []
     for path in Path(folder).glob('.*.partial-*'):
         match = _PARTIAL.fullmatch(path.name)
-        if match and not _is_alive(int(match[1])):
+        if match and not is_alive(int(match[1])):
             with suppress(FileNotFoundError):
                 path.unlink()
                 removed.append(path.name)
@@ -116,26 +118,6 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable; some file systems do not offer it, and lose nothing by that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid != os.getpid()  # our own number, as a process before us had it
 
 
 def _compare_checksums(path: Path) -> None:

@@ -1,0 +1,30 @@
+"""What the operating system tells of files and of the processes that write them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of a folder durable; some file systems do not offer it, and lose nothing by that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine, other than this one, has a number."""
+    if pid == os.getpid():  # a process before us had it
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
