@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mulsr_plugin.archs import scan_kernels
 from mulsr_plugin.archs.mulsr_blocks import is_channels_last
+
+_ELEMENTS_AT_ONCE = 2**22  # bounds what is formed of elementwise products at a time
 
 
 class LineScan(nn.Module):
@@ -63,7 +66,6 @@ class LineScan(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             weight = weight.to(torch.get_autocast_dtype(x.device.type))
         memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
-        x = x.contiguous(memory_format=torch.channels_last)
         keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias, slope))
         return line_scan(x, weight, bias, slope, self.dim, keep)[0].contiguous(memory_format=memory_format)
 
@@ -82,7 +84,7 @@ def line_scan(
     The products are formed in the precision of `weight`, the lines are stored in that of `x`.
 
     Args:
-        x (Tensor): Features, (B, C, H, W), channels_last.
+        x (Tensor): Features, (B, C, H, W), fastest in channels_last.
         weight (Tensor): Convolution along the line, (C, C, 1, K) for rows, (C, C, K, 1) for columns, K odd.
         bias (Tensor): Bias of the convolution, (C,).
         slope (Tensor): Slope of the PReLU, (1,).
@@ -93,12 +95,13 @@ def line_scan(
         tuple[Tensor, ...]: The lines after both sweeps and, with `keep` (else empty tensors), the lines after the first
         sweep, and what went into the PReLU in the first and in the second sweep. All (B, C, H, W), channels_last.
     """
-    out = torch.empty_like(x)
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = _empty_like(x)
     if not keep:
         _sweep(x, out, None, weight, bias, slope, dim, False)
         _sweep(out, out, None, weight, bias, slope, dim, True)
         return out, x.new_empty(0), x.new_empty(0), x.new_empty(0)
-    first, mixed_forth, mixed_back = _buffers(x, weight)
+    first, mixed_forth, mixed_back = _empty_like(x), _empty_like(x, weight.dtype), _empty_like(x, weight.dtype)
     _sweep(x, first, mixed_forth, weight, bias, slope, dim, False)
     _sweep(first, out, mixed_back, weight, bias, slope, dim, True)
     return out, first, mixed_forth, mixed_back
@@ -123,7 +126,7 @@ def line_scan_backward(
     """Form the gradients of a scan.
 
     Args:
-        grad (Tensor): Gradient of the lines after both sweeps, (B, C, H, W), channels_last.
+        grad (Tensor): Gradient of the lines after both sweeps, (B, C, H, W).
         out (Tensor): This and the following three as returned by `line_scan`.
         first (Tensor): See `out`.
         mixed_forth (Tensor): See `out`.
@@ -133,15 +136,16 @@ def line_scan_backward(
         dim (int): See `weight`.
 
     Returns:
-        tuple[Tensor, ...]: Gradients of `x`, `weight`, bias and `slope`.
+        tuple[Tensor, ...]: Gradients of `x` (channels_last), `weight`, bias and `slope`.
     """
-    total, delta = torch.empty_like(grad), torch.empty_like(mixed_back)
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    total, delta = _empty_like(grad), _empty_like(mixed_back)
     _sweep_backward(grad, total, delta, mixed_back, weight, slope, dim, True)
     back = _parameter_gradients(out, total, delta, mixed_back, weight, slope, dim, True)
     _sweep_backward(total, total, delta, mixed_forth, weight, slope, dim, False)
     forth = _parameter_gradients(first, total, delta, mixed_forth, weight, slope, dim, False)
     grad_weight, grad_bias, grad_slope = (a + b for a, b in zip(back, forth))
-    return total, grad_weight, grad_bias, grad_slope
+    return total, grad_weight.contiguous(), grad_bias, grad_slope
 
 
 def _sweep(
@@ -159,10 +163,12 @@ def _sweep(
     Writes the updated lines into `out`, which may be `x`, and what goes into the PReLU into `mixed`, at the place of
     the line that it was computed from; the last line of the chain gets zero.
     """
+    kernel = _laid_out(weight)
+    if scan_kernels.sweep(x, out, mixed, kernel, bias, slope, dim, backwards):
+        return
+    bias, slope, padding = bias.to(weight.dtype), slope.to(weight.dtype), _padding(weight)
     x_lines, out_lines = x.split(1, dim), out.split(1, dim)
     mixed_lines = () if mixed is None else mixed.split(1, dim)
-    kernel, bias, padding = _laid_out(weight), bias.to(weight.dtype), _padding(weight)
-    slope = slope.to(weight.dtype)
     if mixed_lines:
         mixed_lines[int(backwards) - 1].zero_()
     line = out_lines[-int(backwards)].copy_(x_lines[-int(backwards)])
@@ -187,9 +193,11 @@ def _sweep_backward(
 
     Writes the gradient of the lines into `total`, which may be `grad`, and the gradient of `mixed` into `delta`.
     """
+    adjoint, padding = _laid_out(weight.transpose(0, 1).flip(2, 3)), _padding(weight)
+    if scan_kernels.sweep_backward(grad, total, delta, mixed, adjoint, slope, dim, backwards):
+        return
     grad_lines, total_lines = grad.split(1, dim), total.split(1, dim)
     mixed_lines, delta_lines = mixed.split(1, dim), delta.split(1, dim)
-    adjoint, padding = _laid_out(weight.transpose(0, 1).flip(2, 3)), _padding(weight)
     last = int(backwards) - 1
     delta_lines[last].zero_()
     line = total_lines[last].copy_(grad_lines[last])
@@ -222,8 +230,10 @@ def _parameter_gradients(
     grad_weight = torch.ops.aten.convolution_backward(delta, lines.to(weight.dtype), weight, None, *arguments)[1]
     steps = lines.shape[dim] - 1
     sources, targets = mixed.narrow(dim, int(backwards), steps), total.narrow(dim, int(not backwards), steps)
-    # image by image, for the sake of memory
-    grad_slope = sum((z.clamp(max=0) * g).sum(dtype=slope.dtype) for z, g in zip(sources, targets))
+    images = max(1, _ELEMENTS_AT_ONCE // mixed[0].numel())
+    grad_slope = sum(
+        (z.clamp(max=0) * g).sum(dtype=slope.dtype) for z, g in zip(sources.split(images), targets.split(images))
+    )
     return grad_weight, delta.sum((0, 2, 3), dtype=slope.dtype), grad_slope.reshape(slope.shape)
 
 
@@ -242,21 +252,21 @@ def _laid_out(weight: torch.Tensor) -> torch.Tensor:
     return weight.contiguous(memory_format=torch.channels_last)
 
 
-def _buffers(x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Allocate what `line_scan` keeps."""
-    mixed = torch.empty_like(x, dtype=weight.dtype)
-    return torch.empty_like(x), mixed, torch.empty_like(mixed)
+def _empty_like(x: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Allocate a map; torch.compile counts on the memory format, whatever that of `x` is."""
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.channels_last)
 
 
 @line_scan.register_fake
 def _(x, weight, bias, slope, dim, keep):  # type: ignore[no-untyped-def]
-    kept = _buffers(x, weight) if keep else (x.new_empty(0), x.new_empty(0), x.new_empty(0))
-    return (torch.empty_like(x), *kept)
+    if not keep:
+        return _empty_like(x), x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    return _empty_like(x), _empty_like(x), _empty_like(x, weight.dtype), _empty_like(x, weight.dtype)
 
 
 @line_scan_backward.register_fake
 def _(grad, out, first, mixed_forth, mixed_back, weight, slope, dim):  # type: ignore[no-untyped-def]
-    return torch.empty_like(grad), torch.empty_like(weight), slope.new_empty(weight.shape[0]), torch.empty_like(slope)
+    return _empty_like(grad), weight.new_empty(weight.shape), slope.new_empty(len(weight)), slope.new_empty(slope.shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -270,7 +280,6 @@ def _differentiate(ctx: Any, grad: torch.Tensor | None, *_: None) -> tuple[torch
     """Form the gradients of the arguments of `line_scan`."""
     if grad is None:
         return (None,) * 6
-    grad = grad.contiguous(memory_format=torch.channels_last)
     return (*line_scan_backward(grad, *ctx.saved_tensors, ctx.dim), None, None)
 
 

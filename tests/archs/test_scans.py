@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mulsr_plugin.archs.scans import LineScan, line_scan
+from mulsr_plugin.archs.scans import LineScan, line_scan, line_scan_backward
+from tests.archs.plain_scan import pair_of_scans, relative_error, result_and_gradients
 
 
 def literal_row_scan(x, weight, bias, slope):
@@ -53,39 +54,6 @@ def test_scan_and_its_gradients_follow_the_definition(lines, size):
             assert ours is None
         else:
             torch.testing.assert_close(ours, reference)
-
-
-class PlainScan(LineScan):
-    """The scan as a chain of single steps, differentiated by autograd."""
-
-    def forward(self, x):
-        lines = list(x.split(1, dim=self.dim))
-        for i in range(1, len(lines)):
-            lines[i] = lines[i] + self.conv(lines[i - 1])
-        for i in reversed(range(len(lines) - 1)):
-            lines[i] = lines[i] + self.conv(lines[i + 1])
-        return torch.cat(lines, dim=self.dim)
-
-
-def pair_of_scans(num_feat, lines):
-    torch.manual_seed(0)
-    scan, plain = LineScan(num_feat, lines), PlainScan(num_feat, lines)
-    plain.load_state_dict(scan.state_dict())
-    return scan, plain
-
-
-def result_and_gradients(scan, x, autocast=False):
-    """Return the scanned map and the gradients of its weighted sum with respect to input, weight, bias and slope."""
-    x = x.detach().requires_grad_()
-    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
-        y = scan(x)
-    weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).cos().reshape(y.shape)
-    return y, *torch.autograd.grad((y * weights).sum(), [x, *scan.parameters()])
-
-
-def relative_error(ours, reference):
-    ours, reference = ours.detach().double(), reference.detach().double()
-    return float((ours - reference).norm() / reference.norm())
 
 
 @pytest.mark.parametrize('lines', ['rows', 'columns'])
@@ -140,6 +108,12 @@ def test_operator_fulfils_what_pytorch_asks_of_operators(keep):
     x = torch.randn(2, 4, 3, 5).contiguous(memory_format=torch.channels_last).requires_grad_(keep)
     weight, bias, slope = (p if keep else p.detach() for p in scan.parameters())
     torch.library.opcheck(line_scan, (x, weight, bias, slope, 3, keep))
+    if keep:
+        with torch.no_grad():
+            kept = line_scan(x, weight, bias, slope, 3, keep)
+        gradient = torch.randn(2, 4, 3, 5)
+        checks = ('test_schema', 'test_faketensor')
+        torch.library.opcheck(line_scan_backward, (gradient, *kept, weight, slope, 3), test_utils=checks)
 
 
 def test_compiled_network_sees_one_operator_per_scan():
