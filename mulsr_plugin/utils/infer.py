@@ -183,16 +183,16 @@ def _check_fit(job: InferenceJob, net: nn.Module, name: str, cube: Cube, guide: 
     channels = getattr(net, 'num_guide_ch', guide.num_bands)
     if channels != guide.num_bands:
         raise ValueError(
-            f'{job.images.guide} has {guide.num_bands} channel(s), but the network of {job.weights} takes a guide of '
-            f'{channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on guides like '
-            'this one.'
+            f'The guide {job.images.guide} has {guide.num_bands} channel(s), but the network of {job.weights} takes a '
+            f'guide of {channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on '
+            'guides like this one.'
         )
     bands = getattr(net, 'num_bands', cube.num_bands)
     if bands != cube.num_bands:
         raise ValueError(
-            f'{job.images.cube} has {cube.num_bands} bands, but the {name} of {job.weights} was trained for {bands} '
-            f'and takes no other number: train one with num_bands: {cube.num_bands}, or use MulSR or CoarseNet, which '
-            'take any number.'
+            f'The cube {job.images.cube} has {cube.num_bands} bands, but the {name} of {job.weights} was trained for '
+            f'{bands} and takes no other number: train one with num_bands: {cube.num_bands}, or use MulSR or '
+            'CoarseNet, which take any number.'
         )
 
 
