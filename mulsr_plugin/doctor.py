@@ -34,7 +34,11 @@ from mulsr_plugin import __version__, autoload
 
 SWITCH = 'TORCH_DEVICE_BACKEND_AUTOLOAD'
 OWN_DOOR = '`python -m mulsr_plugin.train -opt FILE` works without it'
-OPTIONAL = {'h5py': ('formats', '.mat files of version 7.3'), 'matplotlib': ('plots', 'plots')}
+OPTIONAL = {
+    'h5py': ('formats', '.mat files of version 7.3'),
+    'rasterio': ('formats', 'ENVI and TIFF files'),
+    'matplotlib': ('plots', 'plots'),
+}
 
 
 class Report:

@@ -126,7 +126,7 @@ def check_cube(name: str, values: np.ndarray, scale: float, wavelengths: tuple[f
     low, high = float(values[..., band].min()) * scale, float(values[..., band].max()) * scale
     raise ValueError(
         f'Scene {name}, band {band + 1}: values times scale {scale:.6g} run from {low:.6g} to {high:.6g}; '
-        'they must be finite and within [0, 1]: give the right scale, or repair the values at their source.'
+        'they must be finite and within [0, 1]: give the right scale, or repair or clip the values.'
     )
 
 

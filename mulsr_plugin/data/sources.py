@@ -90,11 +90,12 @@ def add_reading_arguments(parser: argparse.ArgumentParser, prefix: str = '', wha
     parser.add_argument(
         f'--{prefix}fill', type=float, help='replaces NaN, infinite and no-data values; default: refuse'
     )
+    parser.add_argument(f'--{prefix}clip', action='store_true', help='clip values beyond [0, 1]; default: refuse')
 
 
 def reading_options(args: argparse.Namespace, prefix: str = '') -> dict[str, Any]:
     """Return the arguments of ``read_cube`` from those of :func:`add_reading_arguments`."""
-    return {name: getattr(args, prefix + name) for name in ('key', 'scale', 'axes', 'fill')}
+    return {name: getattr(args, prefix + name) for name in ('key', 'scale', 'axes', 'fill', 'clip')}
 
 
 def _cave(path: str, args: argparse.Namespace) -> list[SourceScene]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import scipy.io
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.cube_store import CubeStore
@@ -140,6 +144,17 @@ def test_guides_of_different_channels_are_refused(tmp_path, main, capsys):
     assert main(['pair', '--input', str(tmp_path / 'list.txt'), '--output', str(tmp_path / 'out')]) == 1
     assert 'Scene b has 3 bands of the guide, but a has 1' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('name', ['PZResNet', 'MoGDCN', 'UAL', 'CoarseNet'])
+def test_networks_named_for_odd_scales_take_them_with_one_channel(name):
+    network = ARCH_REGISTRY.get(name)
+    bands = {'num_bands': 8} if 'num_bands' in inspect.signature(network).parameters else {}
+    network = network(upscale=3, num_guide_ch=1, **bands).eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 8, 5, 4), torch.rand(1, 1, 15, 12)).shape == (1, 8, 15, 12)
+    with pytest.raises(ValueError, match='upscale is 3, expected an even whole number'):
+        ARCH_REGISTRY.get('MulSR')(upscale=3)
 
 
 def test_hyperion_and_pan_at_scale_3(real_data, main, tmp_path, capsys):

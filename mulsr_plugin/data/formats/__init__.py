@@ -67,6 +67,7 @@ def read_cube(
     axes: str | None = None,
     wavelengths: Sequence[float] | None = None,
     fill: float | None = None,
+    clip: bool = False,
     is_guide: bool = False,
     drop_bad_bands: bool = False,
 ) -> Cube:
@@ -84,6 +85,8 @@ def read_cube(
             Default: None.
         fill (float | None): Replaces NaN, infinite and no-data values, in units of the file; None refuses them.
             Default: None.
+        clip (bool): Bring values beyond [0, 1] to its ends, such as slightly negative reflectances, instead of
+            refusing them. Default: False.
         is_guide (bool): Whether it is a guide, which may have one channel and two axes. Default: False.
         drop_bad_bands (bool): Leave out the bands that an ENVI header marks as bad. Default: False.
 
@@ -98,9 +101,11 @@ def read_cube(
         FormatError: The file is damaged, its content is no cube, or it does not fit the arguments (a ValueError).
     """
     path = Path(path).expanduser()
-    options = ReadOptions(key, scale, axes, wavelengths, fill, is_guide, drop_bad_bands)
+    options = ReadOptions(key, scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands)
     reader = _reader_of(path)
     try:
+        if path.is_file():
+            open(path, 'rb').close()  # libraries tell a lack of permission in their own words
         raw = reader(path, options)
         return to_cube(path, raw, options)
     except PermissionError as error:

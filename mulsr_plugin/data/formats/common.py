@@ -16,7 +16,7 @@ from typing import Union
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
-from mulsr_plugin.data.cube_store import PathLike
+from mulsr_plugin.data.cube_store import PathLike, refuse_existing
 from mulsr_plugin.utils.memory import free_host_memory
 
 AXES = ('hwb', 'whb', 'bhw', 'bwh', 'hbw', 'wbh')
@@ -50,6 +50,7 @@ class ReadOptions:
     axes: str | None = None
     wavelengths: Sequence[float] | None = None
     fill: float | None = None
+    clip: bool = False
     is_guide: bool = False
     drop_bad_bands: bool = False
 
@@ -91,11 +92,10 @@ def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
     """
     values = _arrange(path, _real(path, raw.values), raw, options)
     notes: list[str] = []
-    values = _without_gaps(path, values, raw.nodata, options.fill, notes)
-    scale = _scale_of(path, values, raw, options.scale, notes)
     wavelengths = _nanometres(path, raw, options.wavelengths, values.shape[2], notes)
     bad_bands = raw.bad_bands
     if options.drop_bad_bands and bad_bands:
+        # Before anything else is looked at: what such bands hold is often no number at all.
         kept = [band for band in range(values.shape[2]) if band not in bad_bands]
         if not kept:
             raise FormatError(f'{path} marks all of its {values.shape[2]} bands as bad; correct its header.')
@@ -103,6 +103,10 @@ def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
         wavelengths = None if wavelengths is None else tuple(wavelengths[band] for band in kept)
         notes.append(f'{len(bad_bands)} bands that the file marks as bad are left out')
         bad_bands = ()
+    values = _without_gaps(path, values, raw.nodata, options.fill, notes)
+    scale = _scale_of(path, values, raw, options, notes)
+    if options.clip:
+        values = _clipped(values, scale, notes)
     check_cube(path.name, values, scale, wavelengths)
     return Cube(values, scale, wavelengths, None, path.name, raw.geo, bad_bands, tuple(notes))
 
@@ -190,17 +194,18 @@ def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> It
         OSError: The disk is full or refuses; nothing is left behind and nothing was changed.
     """
     targets = [path.with_suffix(suffix) for suffix in suffixes] or [path]
-    for target in targets:
-        if os.path.lexists(target) and (not overwrite or target.is_dir()):
-            raise FileExistsError(f'{target} exists already and is left as it is: remove it or choose another output.')
+    _refuse_existing(targets, overwrite)
     new_parents = [folder for folder in path.parents if not folder.exists()]
     temporary = path.parent / f'.{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}'
     try:
         temporary.mkdir(parents=True)
         yield temporary / path.name
         new_parents = []
+        _refuse_existing(targets, overwrite)  # it may have appeared meanwhile
         for target in targets:
             os.replace(temporary / target.name, target)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise OSError(
             f'Cannot write {path}: {_reason(error, path)}; nothing was kept: make room or choose another output.'
@@ -216,6 +221,12 @@ def sync(path: Path) -> None:
     """Bring a file to the disk, so that a full disk is told now."""
     with open(path, 'rb+') as file:
         os.fsync(file.fileno())
+
+
+def _refuse_existing(targets: Sequence[Path], overwrite: bool) -> None:
+    for target in targets:
+        if not overwrite or target.is_dir():
+            refuse_existing(target)
 
 
 def _reason(error: OSError, path: Path) -> str:
@@ -303,8 +314,20 @@ def _without_gaps(
     return values
 
 
-def _scale_of(path: Path, values: np.ndarray, raw: RawImage, asked: Scale, notes: list[str]) -> float:
+def _clipped(values: np.ndarray, scale: float, notes: list[str]) -> np.ndarray:
+    """Bring values beyond [0, 1 / scale] to its ends."""
+    top = 1 / scale
+    high = top if values.dtype.kind == 'f' else min(int(top * (1 + 1e-9)), np.iinfo(values.dtype).max)
+    count = int(((values < 0) | (values > high)).sum())
+    if not count:
+        return values
+    notes.append(f'{count} values below 0 or above {top:g} are clipped')
+    return values.clip(0, high)
+
+
+def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOptions, notes: list[str]) -> float:
     """Return the factor to [0, 1]: the one asked for, the one of the file, or that of the type."""
+    asked = options.scale
     if asked == 'max':
         largest = float(values.max())
         if not largest > 0:
@@ -318,10 +341,10 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, asked: Scale, notes
         return raw.scale
     kind = raw.kind or values.dtype.name
     scale = default_scale(kind)
-    if 'int' not in kind and not in_unit_range(values, scale):
+    if 'int' not in kind and not options.clip and not in_unit_range(values, scale):
         raise FormatError(
             f'{path} holds {kind} values from {values.min():.6g} to {values.max():.6g}; give the factor that brings '
-            'them to [0, 1], such as --scale 1/65535 for 16-bit values or --scale max, or clip them at their source.'
+            'them to [0, 1], such as --scale 1/65535 for 16-bit values or --scale max, or clip them (--clip).'
         )
     if scale != 1:
         notes.append(f'scale {scale:.6g} by its type {kind}')

@@ -17,7 +17,8 @@ import pytest
 import scipy.io
 import tifffile
 
-from mulsr_plugin.data.formats import FormatError, common, cube_files, read_cube
+from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.formats import FormatError, common, cube_files, read_cube, write_cube
 
 FLOATS = np.random.default_rng(0).random((6, 5, 4))
 HUGE = (200_000, 100_000, 31)
@@ -180,6 +181,19 @@ def test_scale_by_the_largest_value(tmp_path):
         read_cube(tmp_path / 'x.npy', scale='max')
 
 
+def test_values_beyond_the_range_are_clipped_where_asked(tmp_path):
+    """Reflectances in 1/10000 with noise around black and a glint."""
+    values = np.array([-3, 0, 5000, 10000, 10001, 12000], np.int16).reshape(1, 2, 3)
+    np.save(tmp_path / 'x.npy', values)
+    with pytest.raises(ValueError, match='run from -0.0003 to 1; .*give the right scale, or repair or clip'):
+        read_cube(tmp_path / 'x.npy', scale=1 / 10000)
+    cube = read_cube(tmp_path / 'x.npy', scale=1 / 10000, clip=True)
+    np.testing.assert_array_equal(cube.values, np.clip(values, 0, 10000))
+    assert (cube.values.dtype, cube.notes) == (np.int16, ('3 values below 0 or above 10000 are clipped',))
+    np.save(tmp_path / 'x.npy', values / 10000)
+    np.testing.assert_array_equal(read_cube(tmp_path / 'x.npy', clip=True).values, np.clip(values / 10000, 0, 1))
+
+
 # Bombs: what the files declare would fill any memory.
 
 
@@ -292,21 +306,24 @@ def test_nothing_there_and_unknown_formats(tmp_path):
         read_cube(tmp_path)
 
 
-@pytest.mark.parametrize('what', ['file', 'folder'])
-def test_unreadable_is_told(tmp_path, what):
+@pytest.mark.parametrize('name', ['x.npy', 'x.mat', 'x.tif', 'x', '.'])
+def test_unreadable_is_told(tmp_path, name):
     """Root may read everything, so that a child process gives up its rights first."""
-    np.save(tmp_path / 'x.npy', FLOATS)
-    target = tmp_path / 'x.npy' if what == 'file' else tmp_path
+    target = tmp_path / 'in' / name
+    write_cube(target if name != '.' else target / 'x.npy', Cube(FLOATS, 1.0))
     mode = target.stat().st_mode
     target.chmod(0)
     try:
-        message = _as_nobody(lambda: read_cube(tmp_path / 'x.npy') if what == 'file' else cube_files(tmp_path))
+        message = _without_rights(lambda: cube_files(target) if name == '.' else read_cube(target))
     finally:
         target.chmod(mode)
-    assert 'may not be read (Permission denied)' in message or 'may not be listed (Permission denied)' in message
+    assert message.startswith('PermissionError: ')
+    assert message.endswith(
+        f'may not be {"listed" if name == "." else "read"} (Permission denied): change its permissions.'
+    )
 
 
-def _as_nobody(action) -> str:
+def _without_rights(action) -> str:
     """Return the error of an action that runs in a fork without root's rights."""
     reader, writer = os.pipe()
     child = os.fork()

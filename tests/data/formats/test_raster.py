@@ -60,8 +60,8 @@ def test_envi_header_is_carried_along(tmp_path):
     assert cube.geo.transform == (30, 0, 500000, 0, -30, 4600000)
     assert rasterio.crs.CRS.from_wkt(cube.geo.crs).to_dict()['zone'] == 33
     assert cube.notes == (
-        'scale 0.0001 as the file says',
         'wavelengths converted from micrometres to nanometres',
+        'scale 0.0001 as the file says',
     )
     dropped = read_cube(path, drop_bad_bands=True)
     np.testing.assert_array_equal(dropped.values, CUBE[..., [0, 2, 3]])
@@ -98,6 +98,16 @@ def test_no_data_is_refused_or_filled(tmp_path):
     cube = read_cube(path, fill=0)
     np.testing.assert_array_equal(cube.values, np.where(values == -9999, 0, values))
     assert any('3 NaN, infinite or no-data (-9999) values are set to 0' in note for note in cube.notes)
+
+
+def test_what_bad_bands_hold_does_not_matter_once_they_are_dropped(tmp_path):
+    values = CUBE / 10000
+    values[..., 1] = np.nan
+    values[..., 3] = -50
+    path = save_envi(tmp_path / 'x.hdr', values, bbl=[1, 0, 1, 0])
+    with pytest.raises(FormatError, match='63 NaN'):
+        read_cube(path)
+    np.testing.assert_array_equal(read_cube(path, drop_bad_bands=True).values, values[..., [0, 2]])
 
 
 def test_header_that_declares_more_than_the_data_is_refused(tmp_path):
@@ -139,7 +149,7 @@ def test_complex_envi_is_refused(tmp_path):
 @pytest.mark.parametrize('compression', [None, 'zlib'])
 @pytest.mark.parametrize('layout', ['planes', 'pixels', 'pages', 'tiles'])
 def test_tiff_layouts(tmp_path, layout, compression):
-    cube = RNG.integers(0, 65536, (40, 33, 12)).astype(np.uint16)
+    cube = RNG.integers(0, 65536, (40, 33, 120)).astype(np.uint16)
     planes = np.moveaxis(cube, 2, 0)
     path = tmp_path / 'x.tif'
     kwargs = {'photometric': 'minisblack', 'compression': compression}
