@@ -19,7 +19,14 @@ import sys
 from collections.abc import Sequence
 
 from mulsr_plugin.data.cube import SourceScene
-from mulsr_plugin.data.prepare import check_outputs, prepare_dataset, split_scenes, verify_dataset
+from mulsr_plugin.data.prepare import (
+    check_outputs,
+    describe_preparation,
+    kept_stores,
+    prepare_dataset,
+    split_scenes,
+    verify_dataset,
+)
 from mulsr_plugin.data.scene_splits import SceneSplit, SplitResult, read_split, shipped_splits
 from mulsr_plugin.data.sources import SOURCES, Source
 
@@ -68,15 +75,16 @@ def add_common(parser: argparse.ArgumentParser, source: Source) -> None:
 def prepare(args: argparse.Namespace) -> int:
     """Run the sub-command of a source."""
     source = SOURCES[args.command]
+    resume = describe_preparation({k: v for k, v in vars(args).items() if k not in ('output', 'verify')})
     if source.splits:
-        check_outputs(args.output, args.with_rgb)
+        check_outputs(args.output, args.with_rgb, resume)
     scenes = source.scenes(args.input, args)
     chosen = choose(scenes, source, args)
     if chosen.missing:
         print(f'Going on without {len(chosen.missing)} missing scenes: {", ".join(chosen.missing)}')
     if chosen.unlisted:
         print(f'Leaving out {len(chosen.unlisted)} scenes that the list does not name: {", ".join(chosen.unlisted)}')
-    done = prepare_dataset(scenes, args.output, chosen, args.with_rgb)
+    done = prepare_dataset(scenes, args.output, chosen, args.with_rgb, resume=resume)
     for note in done.notes:
         print(note)
     for path, count in done.stores.items():
@@ -112,13 +120,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return verify(args.path) if args.command == 'verify' else prepare(args)
     except (ValueError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('interrupted: nothing was written', file=sys.stderr)
-        return 130
+        status = 1
+    except KeyboardInterrupt as stop:
+        print('interrupted: no store was written', file=sys.stderr)
+        status = 143 if isinstance(stop, Terminated) else 130
+    for folder in [] if args.command == 'verify' else kept_stores(args.output):
+        print(f'Finished scenes are kept in {folder}: the same command goes on from there.', file=sys.stderr)
+    return status
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as an interruption does."""
+
+
+def terminate(*_: object) -> None:
+    """Handle SIGTERM."""
+    raise Terminated
 
 
 if __name__ == '__main__':
-    # A terminated run must remove its unfinished stores as an interrupted one does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(main())

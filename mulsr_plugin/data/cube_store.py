@@ -146,7 +146,7 @@ def refuse_existing(path: PathLike, resume: str | None = None) -> None:
     Raises:
         FileExistsError: There is anything else at ``path``, be it a broken link.
     """
-    if os.path.lexists(path) and (resume is None or _description_in(Path(path)) != resume):
+    if os.path.lexists(path) and (resume is None or description_in(Path(path)) != resume):
         raise FileExistsError(f'{path} exists already and is left as it is: remove it or choose another output.')
 
 
@@ -344,7 +344,7 @@ class CubeStoreWriter:
         self._new_parents = [folder for folder in self.path.parents if not folder.exists()]
         self._environment: lmdb.Environment | None = None
         self._lock: OutputLock | None = None
-        self._published = self._kept = False
+        self._begun = self._published = self._kept = False
 
     def __enter__(self) -> CubeStoreWriter:
         try:
@@ -366,6 +366,7 @@ class CubeStoreWriter:
             self._kept = bool(self.finished) or isinstance(error, BlockingIOError)
             self.discard()
             raise error if isinstance(error, BlockingIOError) else self._explained(error) from error
+        self._begun = True
         return self
 
     def __exit__(
@@ -382,7 +383,9 @@ class CubeStoreWriter:
             error = failure
             raise
         finally:
-            self._kept = self._is_resumable and bool(self.headers) and not isinstance(error, ValueError)
+            # interrupted while it begins, it does not know yet what there is
+            may_hold_scenes = bool(self.headers) or not self._begun
+            self._kept = self._is_resumable and may_hold_scenes and not isinstance(error, ValueError)
             self.discard()
 
     def add(
@@ -488,10 +491,9 @@ class CubeStoreWriter:
             shutil.rmtree(self._temporary, ignore_errors=True)
         if self._lock is not None:
             self._lock.release()
-        if not (self._published or self._kept):
-            for folder in self._new_parents:
-                with suppress(OSError):
-                    folder.rmdir()
+        for folder in self._new_parents:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
 
     def withdraw(self) -> None:
         """Take a published store back, because one that belongs to it could not be published."""
@@ -509,7 +511,7 @@ class CubeStoreWriter:
             # published, but its writer was killed before those that belong to it were: see refuse_existing
             shutil.rmtree(self._temporary, ignore_errors=True)
             os.rename(self.path, self._temporary)
-        if _description_in(self._temporary) == description:
+        if description_in(self._temporary) == description:
             try:
                 store = CubeStore(self._temporary)
                 for key in store.keys():  # noqa: SIM118 (a store is no mapping)
@@ -557,6 +559,14 @@ class CubeStoreWriter:
             f'Cannot write {self.path}: {reason}; {free / 1e9:.1f} GB are free there; {kept}: make room or '
             'choose another output.'
         )
+
+
+def description_in(store: PathLike) -> str | None:
+    """Return what a writer with ``resume`` is or was preparing in a folder; None for a finished store or no store."""
+    try:
+        return Path(store, DESCRIPTION_FILE).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def partial_store(path: PathLike) -> Path:
@@ -747,13 +757,6 @@ def _checksum_outside(path: Path, size: int, ranges: Sequence[Sequence[int]]) ->
             checksum = zlib.crc32(file.read(offset - position), checksum)
             position = offset + length
     return f'crc32:{checksum:08x}'
-
-
-def _description_in(store: Path) -> str | None:
-    try:
-        return (store / DESCRIPTION_FILE).read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -2,20 +2,36 @@
 
 A prepared folder holds ``train.lmdb`` and ``test.lmdb``, with ``_rgb`` before the suffix the guides of the same scenes
 and with ``_lq`` their low-resolution cubes where the source has them; ``lq.lmdb`` and ``rgb.lmdb`` hold scenes without
-a ground truth. All of them appear together, complete and verified, or none does.
+a ground truth. All of them appear together, complete and verified, or none does; a preparation that was killed or
+interrupted is taken up where it stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from mulsr_plugin import __version__
 from mulsr_plugin.data.cube import Cube, SceneCubes, SourceScene
-from mulsr_plugin.data.cube_store import DATA_FILE, CubeStoreWriter, PathLike, refuse_existing, verify_store
+from mulsr_plugin.data.cube_store import (
+    DATA_FILE,
+    DESCRIPTION_FILE,
+    CubeStore,
+    CubeStoreWriter,
+    PathLike,
+    description_in,
+    partial_store,
+    refuse_existing,
+    verify_store,
+)
 from mulsr_plugin.data.scene_splits import PHASES, SceneSplit, SplitResult, apply_split, split_by_test_scenes
 
 # What a store holds, and how its name ends.
@@ -40,15 +56,33 @@ class Preparation:
     notes: tuple[str, ...] = ()
 
 
-def check_outputs(output: PathLike, with_rgb: bool = False) -> None:
+def check_outputs(output: PathLike, with_rgb: bool = False, resume: str | None = None) -> None:
     """Refuse an output folder that holds a store of a name that would be written.
 
     Raises:
-        FileExistsError: Such a store exists.
+        FileExistsError: Such a store exists, and is none of an interrupted preparation with this ``resume``.
     """
-    for phase in PHASES:
-        for kind in ('gt', 'rgb') if with_rgb else ('gt',):
-            refuse_existing(store_path(output, phase, kind))
+    kinds = ('gt', 'rgb') if with_rgb else ('gt',)
+    _refuse_existing([store_path(output, phase, kind) for phase in PHASES for kind in kinds], resume)
+
+
+def describe_preparation(options: Mapping[str, Any]) -> str:
+    """Describe what the stores of a preparation follow from, for ``resume``.
+
+    Args:
+        options (Mapping[str, Any]): Everything that decides what is written. Of a value that names a file or folder,
+            the names, sizes and times of all its files count too.
+
+    Returns:
+        str: The same text for the same options, files and release, another text for others.
+    """
+    described = [__version__, sorted((key, str(value), _files_of(value)) for key, value in options.items())]
+    return f'sha256:{hashlib.sha256(json.dumps(described).encode()).hexdigest()}\n'
+
+
+def kept_stores(output: PathLike) -> list[Path]:
+    """Return the folders in which an interrupted preparation keeps its finished scenes."""
+    return sorted(Path(output).glob('.*.lmdb.partial'))
 
 
 def store_path(output: PathLike, phase: str, kind: str = 'gt') -> Path:
@@ -91,6 +125,7 @@ def prepare_dataset(
     chosen: SplitResult,
     with_rgb: bool = False,
     progress: bool = True,
+    resume: str | None = None,
 ) -> Preparation:
     """Write the stores of a data set.
 
@@ -100,6 +135,9 @@ def prepare_dataset(
         chosen (SplitResult): Scenes of each phase, from :func:`split_scenes`; a phase without scenes gets no store.
         with_rgb (bool): Write the colour pictures of the source as stores too. Default: False.
         progress (bool): Show a progress bar. Default: True.
+        resume (str | None): Description of the preparation, see :func:`describe_preparation`. If it is interrupted,
+            or fails for another reason than a wrong scene, its finished scenes are kept, and the next call with the
+            same description leaves them out. Default: None, nothing is kept.
 
     Returns:
         Preparation: What was written.
@@ -116,17 +154,24 @@ def prepare_dataset(
         for phase in [phase_of.get(scene.key) if scene.phase is None else scene.phase]
         if phase is not None
     ]
-    for phase, scene in phased:
-        for kind in SUFFIX_OF if scene.phase is not None else ('gt', 'rgb') if with_rgb else ('gt',):
-            refuse_existing(store_path(output, phase, kind))
+    outputs = {
+        (phase, kind): store_path(output, phase, kind)
+        for phase, scene in phased
+        for kind in (SUFFIX_OF if scene.phase is not None else ('gt', 'rgb') if with_rgb else ('gt',))
+    }
+    _refuse_existing(list(outputs.values()), resume)
+    if _lacks_tidying(list(outputs.values()), resume):
+        return Preparation(_tidied(outputs.values()), chosen.missing, chosen.unlisted)
     with ExitStack() as stack:
-        stores = _Stores(output, stack)
-        bar = tqdm(phased, 'Prepare', unit='scene', disable=not progress)
+        stores = _Stores(outputs, stack, resume)
+        finished = stores.take_up([(phase, scene.key) for phase, scene in phased])
+        left = [(phase, scene) for phase, scene in phased if (phase, scene.key) not in finished]
+        bar = tqdm(left, 'Prepare', total=len(phased), initial=len(finished), unit='scene', disable=not progress)
         for phase, scene in bar:
             bar.set_postfix_str(scene.key)
             stores.add(phase, scene.key, scene.load(), with_rgb)
         _publish_together(list(stores.writers.values()))
-    counts = {str(path): stores.counts[path] for path in stores.writers}
+    counts = {str(path): len(writer.headers) for path, writer in stores.writers.items()}
     return Preparation(counts, chosen.missing, chosen.unlisted, stores.told())
 
 
@@ -152,11 +197,11 @@ def verify_dataset(path: PathLike) -> dict[str, list[str]]:
 class _Stores:
     """The stores of a data set being written; each is begun when its first cube comes."""
 
-    def __init__(self, output: PathLike, stack: ExitStack) -> None:
+    def __init__(self, outputs: Mapping[tuple[str, str], Path], stack: ExitStack, resume: str | None) -> None:
         self.writers: dict[Path, CubeStoreWriter] = {}
-        self.counts: dict[Path, int] = {}
-        self._output = output
+        self._outputs = outputs
         self._stack = stack
+        self._resume = resume
         self._first: dict[str, tuple[str, int]] = {}
         self._notes: dict[str, set[str]] = {}
 
@@ -164,35 +209,99 @@ class _Stores:
         """Write the images of a scene into the stores of its phase."""
         if isinstance(scene, Cube):
             scene = SceneCubes(gt=scene, rgb=_picture_of(key, scene) if with_rgb else None)
-        self._check_bands('', key, scene.gt or scene.lq)
-        self._check_bands(' of the guide', key, scene.rgb)
+        for kind in SUFFIX_OF:
+            cube = getattr(scene, kind)
+            if cube is not None:
+                self._check_bands(kind, key, cube.values.shape[2])
         for kind in SUFFIX_OF:
             cube = getattr(scene, kind)
             if cube is None:
                 continue
-            path = store_path(self._output, phase, kind)
-            if path not in self.writers:
-                writer = CubeStoreWriter(path)
-                self._stack.push(writer)  # first, so that it is removed even if it is interrupted while it begins
-                self.writers[path] = writer.__enter__()
-            self.writers[path].add(key, cube.values, cube.scale, cube.wavelengths, cube.source)
-            self.counts[path] = self.counts.get(path, 0) + 1
+            writer = self._writer(self._outputs[phase, kind])
+            writer.add(key, cube.values, cube.scale, cube.wavelengths, cube.source)
             for note in cube.notes:
                 self._notes.setdefault(f'guide: {note}' if kind == 'rgb' else note, set()).add(key)
+
+    def take_up(self, scenes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Open the stores that an interrupted preparation has left.
+
+        Args:
+            scenes (Sequence[tuple[str, str]]): Phase and key of all scenes in the order in which they are written.
+
+        Returns:
+            set[tuple[str, str]]: Scenes that need not be written again.
+        """
+        if self._resume is None:
+            return set()
+        finished_in = {phase: self._finished_in(phase) for phase in dict.fromkeys(phase for phase, _ in scenes)}
+        finished = [(phase, key) for phase, key in scenes if key in finished_in[phase]]
+        # the last one may lack cubes that there was no time for
+        return set(finished[:-1])
+
+    def _finished_in(self, phase: str) -> frozenset[str]:
+        """Scenes that are in all stores of a phase that were begun before."""
+        found = []
+        for kind in SUFFIX_OF:
+            path = self._outputs.get((phase, kind))
+            if path is not None and (path.exists() or partial_store(path).exists()):
+                writer = self._writer(path)
+                for key in writer.finished:
+                    self._check_bands(kind, key, writer.headers[key].shape[2])
+                found.append(writer.finished)
+        return frozenset.intersection(*found) if found else frozenset()
+
+    def _writer(self, path: Path) -> CubeStoreWriter:
+        if path not in self.writers:
+            writer = CubeStoreWriter(path, self._resume)
+            self._stack.push(writer)  # first, so that it is removed even if it is interrupted while it begins
+            self.writers[path] = writer.__enter__()
+        return self.writers[path]
 
     def told(self) -> tuple[str, ...]:
         """Return the notes of all cubes, each once with its scenes."""
         return tuple(f'{_abridged(sorted(keys))}: {note}' for note, keys in self._notes.items())
 
-    def _check_bands(self, what: str, key: str, cube: Cube | None) -> None:
-        if cube is None:
-            return
-        first, bands = self._first.setdefault(what, (key, cube.values.shape[2]))
-        if cube.values.shape[2] != bands:
+    def _check_bands(self, kind: str, key: str, bands: int) -> None:
+        what = ' of the guide' if kind == 'rgb' else ''
+        first, expected = self._first.setdefault(what, (key, bands))
+        if bands != expected:
             raise ValueError(
-                f'Scene {key} has {cube.values.shape[2]} bands{what}, but {first} has {bands}; the scenes of a data '
-                'set must have the same bands.'
+                f'Scene {key} has {bands} bands{what}, but {first} has {expected}; the scenes of a data set must have '
+                'the same bands.'
             )
+
+
+def _refuse_existing(paths: Sequence[Path], resume: str | None) -> None:
+    if not _lacks_tidying(paths, resume):
+        for path in paths:
+            refuse_existing(path, resume)
+
+
+def _lacks_tidying(paths: Sequence[Path], resume: str | None) -> bool:
+    """Tell whether a preparation with this description was killed when all of its stores had appeared.
+
+    Their descriptions are removed when the last of them has: one store with and one without means that all are there.
+    """
+    described = [description_in(path) for path in paths if path.exists()]
+    return resume is not None and resume in described and None in described
+
+
+def _tidied(paths: Iterable[Path]) -> dict[str, int]:
+    """Remove the descriptions from complete stores and count their scenes."""
+    stores = [path for path in paths if path.exists()]
+    for path in stores:
+        (path / DESCRIPTION_FILE).unlink(missing_ok=True)
+    return {str(path): len(CubeStore(path).keys()) for path in stores}
+
+
+def _files_of(value: Any) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file that an option names, be it by its folder."""
+    if not isinstance(value, (str, os.PathLike)) or not os.path.exists(value):
+        return []
+    path = Path(value)
+    files = sorted(path.rglob('*')) if path.is_dir() else [path]
+    found = [(str(file.relative_to(path)), file.stat()) for file in files if not file.is_dir()]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
 
 
 def _abridged(keys: Sequence[str]) -> str:

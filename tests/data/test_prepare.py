@@ -198,8 +198,8 @@ def test_zip_gives_the_same_store_as_the_folder(demo_scenes, demo_dataset, tmp_p
             assert found.read_bytes() == expected.read_bytes()
 
 
-def test_terminated_command_leaves_nothing(demo_scenes, tmp_path):
-    """The real command line, stopped while it waits for its third band."""
+def test_terminated_command_writes_no_store_and_tells_what_it_keeps(demo_scenes, tmp_path):
+    """The real command line, stopped while it waits for the third band of its second scene."""
     shutil.copytree(demo_scenes, tmp_path / 'in')
     pipe = tmp_path / 'in' / 'demo_02_ms' / 'demo_02_ms' / 'demo_02_ms_03.png'
     pipe.unlink()
@@ -208,10 +208,11 @@ def test_terminated_command_leaves_nothing(demo_scenes, tmp_path):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     process = subprocess.Popen([*command, '--test-scenes', 'demo_02'], env=environment, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (tmp_path / 'out').exists():
+    while not (tmp_path / 'out' / '.train.lmdb.partial').exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert os.listdir(tmp_path) == ['in']
+    assert os.listdir(tmp_path / 'out') == ['.train.lmdb.partial']
+    assert f'Finished scenes are kept in {tmp_path / "out" / ".train.lmdb.partial"}: the same' in errors.decode()
