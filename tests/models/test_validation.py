@@ -270,7 +270,8 @@ def test_small_scale_image_is_measured_too(tiny_stores, tmp_path):
         opt['network_g']['small_scale_head'] = True
         opt['train']['small_scale_opt'] = opt['train']['pixel_opt']
 
-    model, loader = prepare(tiny_stores, tmp_path, head)
+    metrics = {**make_options(tiny_stores)['val']['metrics'], 'd_lambda': {'type': 'calculate_d_lambda'}}
+    model, loader = prepare(tiny_stores, tmp_path, head, metrics=metrics)
     model.validation(loader, 4, Writer())
     sample = loader.dataset[0]
     model.feed_data(torch.utils.data.default_collate([sample]))
@@ -279,6 +280,7 @@ def test_small_scale_image_is_measured_too(tiny_stores, tmp_path):
     expected = calculate_hsi_psnr(small.permute(1, 2, 0), truth.permute(1, 2, 0))
     assert float(rows(tmp_path)[0]['psnr_x2']) == pytest.approx(expected, rel=1e-6)
     assert model.best_metric_results['tiny']['sam_x2']['better'] == 'lower'
+    assert 'd_lambda_x2' not in rows(tmp_path)[0]  # its input is that of the full scale
 
 
 def test_averaged_weights_are_validated(tiny_stores, tmp_path):
