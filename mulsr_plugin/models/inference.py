@@ -162,8 +162,7 @@ def super_resolve(
     if bands_per_chunk == 'auto':
         bands_per_chunk = choose_bands_per_chunk(net, lq, rgb, len(chosen), tile, precision)
     chunks = _even_chunks(chosen, bands_per_chunk) if is_bandwise(net) else [chosen]
-    compute = _Computation(net, precision)
-    scale = compute.scale(lq, rgb)
+    compute, scale = _Computation(net, precision), _scale_of(net, lq, rgb)
     windows = [
         (rows, columns) for rows in _spans(lq.shape[2], tile, scale) for columns in _spans(lq.shape[3], tile, scale)
     ]
@@ -213,14 +212,16 @@ class _Computation:
                 return self._net(*inputs, bands=list(bands)).float()
             return self._net(*inputs)[:, list(bands)].float()
 
-    def scale(self, lq: Tensor, rgb: Tensor | None) -> int:
-        """Return the scale: the ratio of the images, or what an unguided network makes of a few pixels."""
-        if self._guided:
-            if rgb is None:
-                raise ValueError(f'{type(self._net).__name__} takes a guide image, but there is none: give rgb.')
-            return max(1, rgb.shape[-1] // lq.shape[-1])
-        probe = lq[:1, :, :_SMALLEST_INPUT, :_SMALLEST_INPUT].to(device_of(self._net, lq))
-        return self._net(probe).shape[-1] // probe.shape[-1]
+
+def _scale_of(net: nn.Module, lq: Tensor, rgb: Tensor | None) -> int:
+    """Return the scale: the ratio of the images, or what an unguided network makes of a few pixels."""
+    if is_guided(net):
+        if rgb is None:
+            raise ValueError(f'{type(net).__name__} takes a guide image, but there is none: give rgb.')
+        return max(1, rgb.shape[-1] // lq.shape[-1])
+    probe = lq[:1, :, :_SMALLEST_INPUT, :_SMALLEST_INPUT].to(device_of(net, lq))
+    with torch.no_grad():
+        return net(probe).shape[-1] // probe.shape[-1]
 
 
 def device_of(net: nn.Module, lq: Tensor) -> torch.device:
@@ -279,7 +280,7 @@ def memory_need(net: nn.Module, lq: Tensor, rgb: Tensor | None = None, precision
     Returns:
         MemoryNeed: Bytes per pixel; for one that is not band-wise, all is shared.
     """
-    scale = _Computation(net, precision).scale(lq, rgb)
+    scale = _scale_of(net, lq, rgb)
     kind = (len(lq), lq.shape[1], scale, precision)
     needs = _measured_needs.setdefault(net, {})
     if kind not in needs:
@@ -334,7 +335,7 @@ def choose_bands_per_chunk(
     need = memory_need(net, lq, rgb, precision)
     if need.walks_through_bands:
         return wanted
-    scale = _Computation(net, precision).scale(lq, rgb)
+    scale = _scale_of(net, lq, rgb)
     sides = (max(span.stop - span.start for span in _spans(side, tile, scale)) * scale for side in lq.shape[2:])
     pixels = math.prod(sides)
     fitting = int((_usable_memory(net, lq, scale) / pixels - need.shared) / need.per_band)
@@ -361,7 +362,7 @@ def choose_tile(
         MemoryError: Not even a tile as wide as its halo fits.
     """
     need = memory_need(net, lq, rgb, precision)
-    scale = _Computation(net, precision).scale(lq, rgb)
+    scale = _scale_of(net, lq, rgb)
     pixels = _usable_memory(net, lq, scale) / (need.shared + need.per_band)
     if pixels >= lq.shape[2] * lq.shape[3] * scale**2:
         return None
@@ -405,7 +406,7 @@ def measure_tile_deviation(
     Returns:
         TileDeviation: Of results clamped to [0, 1].
     """
-    scale = _Computation(net, precision).scale(lq, rgb)
+    scale = _scale_of(net, lq, rgb)
     _check_tile(tile, scale)
     side = (tile.size + 2 * tile.halo) // scale
     heights, widths = (_central(length, side) for length in lq.shape[2:])
@@ -413,7 +414,9 @@ def measure_tile_deviation(
     guide = rgb if rgb is None else rgb[:, :, _enlarged(heights, scale), _enlarged(widths, scale)]
     chosen = [0, lq.shape[1] // 2, lq.shape[1] - 1] if bands is None else list(bands)
     half = Tile(math.ceil(max(window.shape[2:]) / 2) * scale, tile.halo)
-    whole, tiled = (super_resolve(net, window, guide, chosen, None, cut, precision).clamp(0, 1) for cut in (None, half))
+    whole, tiled = (
+        super_resolve(net, window, guide, chosen, 'auto', cut, precision).clamp(0, 1) for cut in (None, half)
+    )
     difference = (tiled - whole).double()
     return TileDeviation(
         rmse=float(difference.square().mean().sqrt()),

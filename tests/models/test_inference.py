@@ -121,10 +121,10 @@ def test_tiles_are_exact_where_the_halo_covers_the_receptive_field():
 
 def test_tiles_of_a_network_without_bands_are_exact_too():
     torch.manual_seed(0)
-    net, (lq, rgb) = UAL(upscale=2, num_bands=4), scene(15, 12, num_bands=4, scale=2)
+    net, (lq, rgb) = UAL(upscale=2, num_bands=4), scene(14, 11, num_bands=4, scale=2)
     whole = super_resolve(net, lq, rgb)
     # 17 convolutions of 3x3 on the longest way, and a pixel of the input on either side for the interpolation
-    torch.testing.assert_close(super_resolve(net, lq, rgb, tile=Tile(8, 20)), whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(super_resolve(net, lq, rgb, tile=Tile(14, 20)), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_tiles_of_an_unguided_network():
@@ -194,7 +194,6 @@ def test_tile_is_chosen_only_where_the_image_does_not_fit(free):
 
 
 PEAK = """
-import resource, sys
 from mulsr_plugin.autoload import install
 install()
 import torch
@@ -204,15 +203,17 @@ net = MulSR(8, {features})
 lq, rgb = torch.rand(1, 5, 48, 48), torch.rand(1, 3, 384, 384)
 super_resolve(net, lq[..., :4, :4], rgb[..., :32, :32])
 need = memory_need(net, lq, rgb)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def kilobytes(field):  # ru_maxrss would count what the parent took before this process began
+    return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith(field))
+before = kilobytes('VmRSS')
 super_resolve(net, lq, rgb, list(range({bands})), {bands})
-grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+grown = 1024 * (kilobytes('VmHWM') - before)
 print(grown / (384**2 * (need.shared + {bands} * need.per_band)))
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='ru_maxrss has another unit elsewhere')
-@pytest.mark.parametrize('features, bands', [(32, 1), (16, 3)])
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='needs /proc')
+@pytest.mark.parametrize('features, bands', [(32, 1), (16, 2)])
 def test_need_of_memory_is_what_the_process_grows_by(features, bands):
     script = PEAK.format(features=features, bands=bands)
     run = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=True)

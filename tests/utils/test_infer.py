@@ -134,25 +134,25 @@ def test_float_cubes_stay_float(job, tmp_path):
     assert read_cube(job.output).values.dtype == np.float32
 
 
-@pytest.mark.parametrize('num_bands', [3, 102, 224])
+@pytest.mark.parametrize('num_bands', [102, 224])
 @pytest.mark.parametrize(
     'options',
     [{}, {'type': 'CoarseNet', 'num_feat': 4, 'num_units': 1, 'num_modules': None}],
     ids=['MulSR', 'CoarseNet'],
 )
 def test_one_checkpoint_runs_on_any_number_of_bands(options, num_bands, job, tmp_path):
-    low, _ = scene(num_bands, side=32)
+    low, _ = scene(num_bands, side=16)
     np.save(tmp_path / 'low.npy', low.astype(np.float32))
-    np.save(tmp_path / 'guide.npy', scene(side=32)[1].astype(np.float32))
+    np.save(tmp_path / 'guide.npy', scene(side=16)[1].astype(np.float32))
     options = {key: value for key, value in {'num_feat': 8, 'num_modules': 1, **options}.items() if value is not None}
     torch.manual_seed(0)
     net = build_network({'type': 'MulSR', 'upscale': 4, **options}).eval()
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
     images = PairFiles('low', tmp_path / 'low.npy', tmp_path / 'guide.npy')
     job = changed(job, weights=tmp_path / 'net.pth', images=images, output=tmp_path / 'sr.npy')
-    assert infer(job).shape == (32, 32, num_bands)
+    assert infer(job).shape == (16, 16, num_bands)
     # a band depends on its neighbours alone: three bands of many give the middle one (MulSR)
-    if 'type' not in options and num_bands > 3:
+    if 'type' not in options:
         lq = torch.from_numpy(low[..., 49:52].astype(np.float32)).permute(2, 0, 1)[None]
         rgb = torch.from_numpy(np.load(tmp_path / 'guide.npy')).permute(2, 0, 1)[None]
         with torch.no_grad():
