@@ -170,10 +170,12 @@ def super_resolve(
     done = 0
     for rows, columns in windows:
         inputs = compute.inputs(lq, rgb, rows, columns, scale)
-        place = 0
+        place, shared = 0, {}
         for chunk in chunks:
-            part = compute(inputs, chunk)[..., rows.kept(scale), columns.kept(scale)]
+            part = compute(inputs, chunk, **shared)[..., rows.kept(scale), columns.kept(scale)]
             result[:, place : place + len(chunk), rows.target(scale), columns.target(scale)] = part
+            if place == 0 and len(chunks) > 2:  # now that the first chunk has shown that the inputs fit the network
+                shared = compute.shared_work(inputs)
             place += len(chunk)
             done += 1
             if progress is not None:
@@ -205,11 +207,18 @@ class _Computation:
             inputs.append(guide.clone(memory_format=memory_format))
         return inputs
 
-    def __call__(self, inputs: Sequence[Tensor], bands: Sequence[int]) -> Tensor:
+    def shared_work(self, inputs: Sequence[Tensor]) -> dict[str, Any]:
+        """Do once what a network would do for every chunk of bands of a window; for the calls of this object."""
+        if not hasattr(self._net, 'encode_guide'):
+            return {}
+        with autocast(self._precision, inputs[0].device):
+            return {'guide': self._net.encode_guide(inputs[1])}  # type: ignore[operator]
+
+    def __call__(self, inputs: Sequence[Tensor], bands: Sequence[int], **shared: Any) -> Tensor:
         """Return these bands of a window, (B, number of bands, H, W)."""
         with autocast(self._precision, inputs[0].device):
             if self._bandwise:
-                return self._net(*inputs, bands=list(bands)).float()
+                return self._net(*inputs, bands=list(bands), **shared).float()
             return self._net(*inputs)[:, list(bands)].float()
 
 
