@@ -48,7 +48,7 @@ class HSISRModel(SRModel):
       weights, loss and optimiser are float32 in each.
     - ``channels_last``: memory format of the images. Default: true for the guide on a CPU, else false.
     - ``compile``: torch.compile of the network; where that fails, training goes on without.
-    - ``grad_clip``: largest norm of the gradient; the norm before clipping is logged as ``grad_norm``.
+    - ``grad_clip``: largest norm of the gradient; that of the last step before clipping is logged as ``grad_norm``.
     - ``accumulate``: batches whose gradients are averaged for one step of the optimiser. An iteration stays one batch,
       and the schedule counts iterations. Default: 1.
 
