@@ -72,14 +72,14 @@ class Run:
 
 # trains in milliseconds; what a network is plays no part here
 NETWORK = {'type': 'RRDBNet', 'num_in_ch': 5, 'num_out_ch': 5, 'num_feat': 4, 'num_block': 1, 'num_grow_ch': 2}
-TOTAL_ITER = 100
+TOTAL_ITER = 60
 
 
 def write_options(folder: Path, name: str, change: Callable[[dict[str, Any]], Any] = lambda opt: None) -> str:
-    """Write the option file of a run of ``TOTAL_ITER`` iterations in epochs of 30 and return its name."""
+    """Write the option file of a run of ``TOTAL_ITER`` iterations in epochs of 20 and return its name."""
     opt = make_options(folder, total_iter=TOTAL_ITER, ema_decay=0.9)
     opt.update(name=name, model_type='HSISRModel', network_g=dict(NETWORK))
-    opt['datasets']['train']['crops_per_image'] = 30
+    opt['datasets']['train']['crops_per_image'] = 20
     opt['val'].update(val_freq=100_000, metrics={'psnr': opt['val']['metrics']['psnr']})
     opt['logger']['save_checkpoint_freq'] = 100_000
     change(opt)

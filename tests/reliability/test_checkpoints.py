@@ -155,11 +155,11 @@ def resume_options(folder: Path, name: str) -> dict:
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
-    """A run of 100 iterations with states at 40 and 80."""
+    """A run of 60 iterations with states at 25 and 50."""
     folder = tmp_path_factory.mktemp('saved')
     make_stores(folder)
-    Run(folder, write_options(folder, 'run', lambda opt: opt['logger'].update(save_checkpoint_freq=40))).end()
-    assert states_of(folder, 'run') == [40, 80]
+    Run(folder, write_options(folder, 'run', lambda opt: opt['logger'].update(save_checkpoint_freq=25))).end()
+    assert states_of(folder, 'run') == [25, 50]
     return folder
 
 
@@ -188,19 +188,19 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize('file', ['training_states/80.state', 'models/net_g_80.pth'])
+@pytest.mark.parametrize('file', ['training_states/50.state', 'models/net_g_50.pth'])
 @pytest.mark.parametrize('damage', DAMAGES)
 def test_a_damaged_newest_state_or_network_is_passed_over(saved, tmp_path, file, damage):
     shutil.copytree(saved / 'experiments', tmp_path / 'experiments')
     DAMAGES[damage](tmp_path / 'experiments' / 'run' / file)
     opt = resume_options(tmp_path, 'run')
     state, warnings = find_resume_state(opt)
-    assert state['iter'] == 40
-    assert opt['path']['resume_state'].endswith('40.state')
+    assert state['iter'] == 25
+    assert opt['path']['resume_state'].endswith('25.state')
     if not (damage == 'missing' and 'states' in file):
         (warning,) = warnings
         assert Path(file).name in warning
-        assert warning.endswith('80.state for the state before it.')
+        assert warning.endswith('50.state for the state before it.')
 
 
 def test_two_damaged_states_leave_none_and_say_so(saved, tmp_path):
@@ -213,20 +213,20 @@ def test_two_damaged_states_leave_none_and_say_so(saved, tmp_path):
 
 
 def test_a_run_with_a_damaged_network_and_a_partial_file_goes_on_from_the_state_before(saved, tmp_path):
-    """The whole way: the run warns, cleans up, resumes from iteration 40 and ends as the first one did."""
+    """The whole way: the run warns, cleans up, resumes from iteration 25 and ends as the first one did."""
     for name in ('train.lmdb', 'test.lmdb', 'response.npy', 'run.yml'):
         source = saved / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     shutil.copytree(saved / 'experiments', tmp_path / 'experiments')
     models = tmp_path / 'experiments' / 'run' / 'models'
-    flip(models / 'net_g_80.pth')
+    flip(models / 'net_g_50.pth')
     dead = subprocess.Popen(['true'])
     dead.wait()
-    (models / f'.net_g_90.pth.partial-{dead.pid}').write_bytes(b'half')
+    (models / f'.net_g_55.pth.partial-{dead.pid}').write_bytes(b'half')
     log = Run(tmp_path, 'run.yml', '--auto_resume').end()
-    assert 'net_g_80.pth is damaged' in log
-    assert f'Removed .net_g_90.pth.partial-{dead.pid} from models' in log
-    assert 'Resuming from epoch 1, batch 10 of 30, iteration 40.' in log
+    assert 'net_g_50.pth is damaged' in log
+    assert f'Removed .net_g_55.pth.partial-{dead.pid} from models' in log
+    assert 'Resuming from epoch 1, batch 5 of 20, iteration 25.' in log
     assert not list(models.glob('.*'))
     assert_same_weights(weights_of(tmp_path, 'run'), weights_of(saved, 'run'))
 

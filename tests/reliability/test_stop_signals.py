@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mulsr_plugin.utils.stop_signals import EXIT_STOPPED, REPEAT_AFTER
+from mulsr_plugin.utils.stop_signals import EXIT_STOPPED, REPEAT_AFTER, StopRequested, StopSignals
 from tests.models.tiny import make_stores
 from tests.reliability.runs import (
     TOTAL_ITER,
@@ -105,19 +105,28 @@ def test_a_second_signal_ends_a_process_that_does_not_come_to_an_end(tmp_path):
 
 def test_a_signal_during_validation_drops_it_and_a_resumed_run_makes_up_for_it(tmp_path, uninterrupted):
     make_stores(tmp_path, num_test=300)
-    options = write_options(tmp_path, 'validating', lambda opt: opt['val'].update(val_freq=40, pbar=True))
+    options = write_options(tmp_path, 'validating', lambda opt: opt['val'].update(val_freq=25, pbar=True))
     run = Run(tmp_path, options)
     run.wait_for('Validating')
     run.send(signal.SIGTERM)
     log = run.end(expect=EXIT_STOPPED)
-    assert 'SIGTERM ends this run at iteration 40' in log
-    assert states_of(tmp_path, 'validating') == [40]
+    assert 'SIGTERM ends this run at iteration 25' in log
+    assert states_of(tmp_path, 'validating') == [25]
     assert 'Validation tiny' not in log
-    options = write_options(tmp_path, 'validating', lambda opt: opt['val'].update(val_freq=40, max_images=2))
+    options = write_options(tmp_path, 'validating', lambda opt: opt['val'].update(val_freq=25, max_images=2))
     log = Run(tmp_path, options, '--auto_resume').end()
     table = (tmp_path / 'experiments' / 'validating' / 'metrics_tiny.csv').read_text()
-    assert [int(line.split(',')[0]) for line in table.splitlines()[2:]] == [40, 40, 80, 80, 100, 100], table
+    assert [int(line.split(',')[0]) for line in table.splitlines()[2:]] == [25, 25, 50, 50, 60, 60], table
     assert_same_weights(weights_of(tmp_path, 'validating'), uninterrupted)
+
+
+def test_a_signal_that_came_before_work_that_may_be_dropped_stops_it_too():
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.name == 'SIGTERM'
+        with pytest.raises(StopRequested), signals.interrupting():
+            raise AssertionError('not reached')
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_torchrun_passes_a_signal_on_and_the_state_is_saved(folder):
