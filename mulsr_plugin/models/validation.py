@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import ValidationMetrics, better_direction
 from mulsr_plugin.utils.figures import comparison_panel, false_colour
 
@@ -231,6 +232,11 @@ def _protocol(model: Any, dataset: Any) -> str:
         parts.append(f'bands {_chosen_bands(options["bands"], dataset.num_bands)}')
     if options.get('max_images'):
         parts.append(f'first {options["max_images"]} images')
+    if options.get('tile_size'):
+        halo = DEFAULT_HALO if options.get('tile_halo') is None else options['tile_halo']
+        parts.append(f'tiles of {options["tile_size"]} pixels, halo {halo}')
+    if options.get('precision') not in (None, 'fp32'):
+        parts.append(f'computed in {options["precision"]}')
     return '; '.join(parts)
 
 

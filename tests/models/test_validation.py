@@ -316,6 +316,13 @@ def test_the_protocol_names_crops_bands_and_images(tiny_stores, tmp_path):
     assert protocol.startswith('# tiny: 3 scenes, 5 bands, x4; lq: authors_fixed x4')
 
 
+def test_the_protocol_names_what_changes_the_result(tiny_stores, tmp_path):
+    model, loader = prepare(tiny_stores, tmp_path, tile_size=16, precision='bf16', max_images=1)
+    model.validation(loader, 4, Writer())
+    protocol = (tmp_path / 'metrics_tiny.csv').read_text().splitlines()[0]
+    assert protocol.endswith('; first 1 images; tiles of 16 pixels, halo 64; computed in bf16')
+
+
 def test_other_metrics_after_a_resume_start_a_new_table(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path)
     model.validation(loader, 4, Writer())
