@@ -110,6 +110,7 @@ def _train(folder: Path, arguments: tuple[str, ...], log: Path, environment: dic
     from mulsr_plugin.train import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
+    multiprocessing.set_start_method('fork', force=True)  # for loader workers; the fork server hands on its own method
     os.chdir(folder)
     os.environ.update({key: str(value) for key, value in environment.items()})
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
