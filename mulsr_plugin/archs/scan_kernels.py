@@ -14,6 +14,8 @@ bfloat16 is the rounding that the next product needs anyway: no other error runs
 # (arguments of the kernels are pointers and scalars of the compiler, which reads annotations its own way)
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -42,6 +44,17 @@ def is_supported(x: torch.Tensor, weight: torch.Tensor) -> bool:
     return triton is not None and not _failed and x.is_cuda and x.dtype in _DTYPES and weight.dtype in _DTYPES
 
 
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Let line scans within the block do without the kernels, to compare."""
+    global _failed
+    before, _failed = _failed, True
+    try:
+        yield
+    finally:
+        _failed = before
+
+
 def sweep(
     x: torch.Tensor,
     out: torch.Tensor,
@@ -49,20 +62,18 @@ def sweep(
     weight: torch.Tensor,
     bias: torch.Tensor,
     slope: torch.Tensor,
-    dim: int,
     backwards: bool,
 ) -> bool:
-    """Add to each line of `x` the PReLU of the convolution of the updated line before it.
+    """Add to each row of `x` the PReLU of the convolution of the updated line before it.
 
     Args:
         x (Tensor): Features, (B, C, H, W), channels_last.
         out (Tensor): Receives the updated lines, laid out like `x`; may be `x`.
         mixed (Tensor | None): Receives what goes into the PReLU at the place of the line that it was computed from, and
             zero at the last line of the chain; laid out like `x`.
-        weight (Tensor): Convolution along the line, (C, C, 1, K) or (C, C, K, 1), channels_last.
+        weight (Tensor): Convolution along the line, (C, C, 1, K), channels_last.
         bias (Tensor): Bias of the convolution, (C,).
         slope (Tensor): Slope of the PReLU, (1,).
-        dim (int): Dimension that counts the lines: 2 for rows, 3 for columns.
         backwards (bool): Start from the last line.
 
     Returns:
@@ -71,7 +82,7 @@ def sweep(
     if not is_supported(x, weight):
         return False
     kept = out if mixed is None else mixed  # the kernel does not touch it then
-    options = _options(x, weight, dim, backwards)
+    options = _options(x, weight, backwards)
     return _launch(_sweep_kernel, x, out, kept, weight, bias, slope, KEEP=mixed is not None, **options)
 
 
@@ -82,7 +93,6 @@ def sweep_backward(
     mixed: torch.Tensor,
     adjoint: torch.Tensor,
     slope: torch.Tensor,
-    dim: int,
     backwards: bool,
 ) -> bool:
     """Carry the gradient of the updated lines back through a sweep.
@@ -95,7 +105,6 @@ def sweep_backward(
         adjoint (Tensor): Weight of the adjoint convolution: input and output channels exchanged, taps reversed,
             channels_last.
         slope (Tensor): Slope of the PReLU, (1,).
-        dim (int): Dimension that counts the lines: 2 for rows, 3 for columns.
         backwards (bool): Direction of the sweep, against which the gradient travels.
 
     Returns:
@@ -103,7 +112,7 @@ def sweep_backward(
     """
     if not is_supported(grad, adjoint):
         return False
-    options = _options(grad, adjoint, dim, not backwards)
+    options = _options(grad, adjoint, not backwards)
     return _launch(_sweep_backward_kernel, grad, total, delta, mixed, adjoint, slope, **options)
 
 
@@ -123,21 +132,19 @@ def _launch(kernel: Any, x: torch.Tensor, *args: torch.Tensor, **options: Any) -
     return not _failed
 
 
-def _options(x: torch.Tensor, weight: torch.Tensor, dim: int, backwards: bool) -> dict[str, int | str]:
+def _options(x: torch.Tensor, weight: torch.Tensor, backwards: bool) -> dict[str, int | str]:
     """Describe the lines in the order of the chain, and choose tiles that leave all values in registers."""
-    _, channels, height, width = x.shape
-    num_lines, length = (height, width) if dim == 2 else (width, height)
-    to_next_line, to_next_position = (width * channels, channels) if dim == 2 else (channels, width * channels)
+    _, channels, num_lines, length = x.shape
+    line_stride = length * channels
     positions = _tile(length, 256 // weight.element_size())
     return {
         'num_lines': num_lines,
         'length': length,
-        'image_stride': channels * height * width,
-        'first_line': (num_lines - 1) * to_next_line if backwards else 0,
-        'line_stride': -to_next_line if backwards else to_next_line,
-        'position_stride': to_next_position,
+        'image_stride': num_lines * line_stride,
+        'first_line': (num_lines - 1) * line_stride if backwards else 0,
+        'line_stride': -line_stride if backwards else line_stride,
         'CHANNELS': channels,
-        'TAPS': weight[0, 0].numel(),
+        'TAPS': weight.shape[3],
         'POSITIONS_TILE': positions,
         'CHANNELS_TILE': _tile(channels, 128),
         'PRODUCTS_TILE': _tile(weight[0].numel(), 64),
@@ -162,7 +169,6 @@ if triton is not None:
         positions,
         outputs,
         length,
-        position_stride,
         CHANNELS: tl.constexpr,
         TAPS: tl.constexpr,
         POSITIONS_TILE: tl.constexpr,
@@ -176,11 +182,9 @@ if triton is not None:
             # all taps of all channels count as one sum, so that few channels fill a tile too
             index = start + tl.arange(0, PRODUCTS_TILE)
             within = index < TAPS * CHANNELS
-            shifted = positions[:, None] + (index // CHANNELS - TAPS // 2)[None, :]
+            offsets = (positions[:, None] - TAPS // 2) * CHANNELS + index[None, :]  # neighbours lie side by side
             values = tl.load(
-                line + shifted * position_stride + (index % CHANNELS)[None, :],
-                mask=within[None, :] & (shifted >= 0) & (shifted < length),
-                other=0.0,
+                line + offsets, mask=within[None, :] & (offsets >= 0) & (offsets < length * CHANNELS), other=0.0
             )
             factors = tl.load(
                 weight + outputs[None, :] * (TAPS * CHANNELS) + index[:, None],
@@ -203,7 +207,6 @@ if triton is not None:
         image_stride,
         first_line,
         line_stride,
-        position_stride,
         CHANNELS: tl.constexpr,
         TAPS: tl.constexpr,
         POSITIONS_TILE: tl.constexpr,
@@ -223,7 +226,7 @@ if triton is not None:
                 positions = p + tl.arange(0, POSITIONS_TILE)
                 for c in range(0, CHANNELS, CHANNELS_TILE):
                     outputs = c + tl.arange(0, CHANNELS_TILE)
-                    offsets = positions[:, None] * position_stride + outputs[None, :]
+                    offsets = positions[:, None] * CHANNELS + outputs[None, :]
                     mask = (positions < length)[:, None] & (outputs < CHANNELS)[None, :]
                     value = tl.load(x + i * line_stride + offsets, mask=mask, other=0.0).to(tl.float32)
                     if i > 0:
@@ -233,7 +236,6 @@ if triton is not None:
                             positions,
                             outputs,
                             length,
-                            position_stride,
                             CHANNELS,
                             TAPS,
                             POSITIONS_TILE,
@@ -262,7 +264,6 @@ if triton is not None:
         image_stride,
         first_line,
         line_stride,
-        position_stride,
         CHANNELS: tl.constexpr,
         TAPS: tl.constexpr,
         POSITIONS_TILE: tl.constexpr,
@@ -282,7 +283,7 @@ if triton is not None:
                 positions = p + tl.arange(0, POSITIONS_TILE)
                 for c in range(0, CHANNELS, CHANNELS_TILE):
                     outputs = c + tl.arange(0, CHANNELS_TILE)
-                    offsets = positions[:, None] * position_stride + outputs[None, :]
+                    offsets = positions[:, None] * CHANNELS + outputs[None, :]
                     mask = (positions < length)[:, None] & (outputs < CHANNELS)[None, :]
                     value = tl.load(grad + i * line_stride + offsets, mask=mask, other=0.0).to(tl.float32)
                     if i == 0:
@@ -294,7 +295,6 @@ if triton is not None:
                             positions,
                             outputs,
                             length,
-                            position_stride,
                             CHANNELS,
                             TAPS,
                             POSITIONS_TILE,

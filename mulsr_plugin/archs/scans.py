@@ -67,51 +67,52 @@ class LineScan(nn.Module):
             weight = weight.to(torch.get_autocast_dtype(x.device.type))
         memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
         keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias, slope))
-        return line_scan(x, weight, bias, slope, self.dim, keep)[0].contiguous(memory_format=memory_format)
+        if self.dim == 2:
+            out = line_scan(x, weight, bias, slope, keep)[0]
+        else:  # columns are scattered in memory: two copies cost less than many steps on them
+            out = line_scan(x.mT, weight.mT, bias, slope, keep)[0].mT
+        return out.contiguous(memory_format=memory_format)
 
 
 @torch.library.custom_op(
     'mulsr_plugin::line_scan',
     mutates_args=(),
-    schema='(Tensor x, Tensor weight, Tensor bias, Tensor slope, int dim, bool keep)'
-    ' -> (Tensor, Tensor, Tensor, Tensor)',
+    schema='(Tensor x, Tensor weight, Tensor bias, Tensor slope, bool keep) -> (Tensor, Tensor, Tensor, Tensor)',
 )
 def line_scan(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, slope: torch.Tensor, dim: int, keep: bool
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, slope: torch.Tensor, keep: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sweep through the lines forth and back.
+    """Sweep through the rows of a map forth and back.
 
     The products are formed in the precision of `weight`, the lines are stored in that of `x`.
 
     Args:
         x (Tensor): Features, (B, C, H, W), fastest in channels_last.
-        weight (Tensor): Convolution along the line, (C, C, 1, K) for rows, (C, C, K, 1) for columns, K odd.
+        weight (Tensor): Convolution along the rows, (C, C, 1, K), K odd.
         bias (Tensor): Bias of the convolution, (C,).
         slope (Tensor): Slope of the PReLU, (1,).
-        dim (int): Dimension that counts the lines: 2 for rows, 3 for columns.
         keep (bool): Also return what the derivative needs.
 
     Returns:
         tuple[Tensor, ...]: The lines after both sweeps and, with `keep` (else empty tensors), the lines after the first
         sweep, and what went into the PReLU in the first and in the second sweep. All (B, C, H, W), channels_last.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
-    out = _empty_like(x)
+    x, first = _dense(x)
     if not keep:
-        _sweep(x, out, None, weight, bias, slope, dim, False)
-        _sweep(out, out, None, weight, bias, slope, dim, True)
-        return out, x.new_empty(0), x.new_empty(0), x.new_empty(0)
-    first, mixed_forth, mixed_back = _empty_like(x), _empty_like(x, weight.dtype), _empty_like(x, weight.dtype)
-    _sweep(x, first, mixed_forth, weight, bias, slope, dim, False)
-    _sweep(first, out, mixed_back, weight, bias, slope, dim, True)
+        _sweep(x, first, None, weight, bias, slope, False)
+        _sweep(first, first, None, weight, bias, slope, True)
+        return first, x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    out, mixed_forth, mixed_back = _empty_like(x), _empty_like(x, weight.dtype), _empty_like(x, weight.dtype)
+    _sweep(x, first, mixed_forth, weight, bias, slope, False)
+    _sweep(first, out, mixed_back, weight, bias, slope, True)
     return out, first, mixed_forth, mixed_back
 
 
 @torch.library.custom_op(
     'mulsr_plugin::line_scan_backward',
     mutates_args=(),
-    schema='(Tensor grad, Tensor out, Tensor first, Tensor mixed_forth, Tensor mixed_back, Tensor weight, Tensor slope,'
-    ' int dim) -> (Tensor, Tensor, Tensor, Tensor)',
+    schema='(Tensor grad, Tensor out, Tensor first, Tensor mixed_forth, Tensor mixed_back, Tensor weight, Tensor slope)'
+    ' -> (Tensor, Tensor, Tensor, Tensor)',
 )
 def line_scan_backward(
     grad: torch.Tensor,
@@ -121,7 +122,6 @@ def line_scan_backward(
     mixed_back: torch.Tensor,
     weight: torch.Tensor,
     slope: torch.Tensor,
-    dim: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Form the gradients of a scan.
 
@@ -131,19 +131,18 @@ def line_scan_backward(
         first (Tensor): See `out`.
         mixed_forth (Tensor): See `out`.
         mixed_back (Tensor): See `out`.
-        weight (Tensor): This and the following two as given to `line_scan`.
+        weight (Tensor): This and the following one as given to `line_scan`.
         slope (Tensor): See `weight`.
-        dim (int): See `weight`.
 
     Returns:
         tuple[Tensor, ...]: Gradients of `x` (channels_last), `weight`, bias and `slope`.
     """
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    total, delta = _empty_like(grad), _empty_like(mixed_back)
-    _sweep_backward(grad, total, delta, mixed_back, weight, slope, dim, True)
-    back = _parameter_gradients(out, total, delta, mixed_back, weight, slope, dim, True)
-    _sweep_backward(total, total, delta, mixed_forth, weight, slope, dim, False)
-    forth = _parameter_gradients(first, total, delta, mixed_forth, weight, slope, dim, False)
+    grad, total = _dense(grad)
+    delta = _empty_like(mixed_back)
+    _sweep_backward(grad, total, delta, mixed_back, weight, slope, True)
+    back = _parameter_gradients(out, total, delta, mixed_back, weight, slope, True)
+    _sweep_backward(total, total, delta, mixed_forth, weight, slope, False)
+    forth = _parameter_gradients(first, total, delta, mixed_forth, weight, slope, False)
     grad_weight, grad_bias, grad_slope = (a + b for a, b in zip(back, forth))
     return total, grad_weight.contiguous(), grad_bias, grad_slope
 
@@ -155,7 +154,6 @@ def _sweep(
     weight: torch.Tensor,
     bias: torch.Tensor,
     slope: torch.Tensor,
-    dim: int,
     backwards: bool,
 ) -> None:
     """Add to each line of `x` the PReLU of the convolution of the updated line before it.
@@ -164,19 +162,21 @@ def _sweep(
     the line that it was computed from; the last line of the chain gets zero.
     """
     kernel = _laid_out(weight)
-    if scan_kernels.sweep(x, out, mixed, kernel, bias, slope, dim, backwards):
+    if scan_kernels.sweep(x, out, mixed, kernel, bias, slope, backwards):
         return
-    bias, slope, padding = bias.to(weight.dtype), slope.to(weight.dtype), _padding(weight)
-    x_lines, out_lines = x.split(1, dim), out.split(1, dim)
-    mixed_lines = () if mixed is None else mixed.split(1, dim)
+    bias, slope, padding = bias.to(weight.dtype), slope.to(weight.dtype), (0, weight.shape[3] // 2)
+    x_lines, out_lines = x.split(1, 2), out.split(1, 2)
+    mixed_lines = () if mixed is None else mixed.split(1, 2)
     if mixed_lines:
         mixed_lines[int(backwards) - 1].zero_()
-    line = out_lines[-int(backwards)].copy_(x_lines[-int(backwards)])
+    line = x_lines[-int(backwards)]
+    out_lines[-int(backwards)].copy_(line)
     for source, target in _steps(len(x_lines), backwards):
         product = F.conv2d(line.to(weight.dtype), kernel, bias, padding=padding)
         if mixed_lines:
             mixed_lines[source].copy_(product)
-        line = torch.add(x_lines[target], F.prelu(product, slope), out=out_lines[target])
+        line = x_lines[target] + F.prelu(product, slope)  # dense, which a line of a map need not be
+        out_lines[target].copy_(line)
 
 
 def _sweep_backward(
@@ -186,33 +186,33 @@ def _sweep_backward(
     mixed: torch.Tensor,
     weight: torch.Tensor,
     slope: torch.Tensor,
-    dim: int,
     backwards: bool,
 ) -> None:
     """Carry the gradient `grad` of the updated lines back through a sweep.
 
     Writes the gradient of the lines into `total`, which may be `grad`, and the gradient of `mixed` into `delta`.
     """
-    adjoint, padding = _laid_out(weight.transpose(0, 1).flip(2, 3)), _padding(weight)
-    if scan_kernels.sweep_backward(grad, total, delta, mixed, adjoint, slope, dim, backwards):
+    adjoint, padding = _laid_out(weight.transpose(0, 1).flip(2, 3)), (0, weight.shape[3] // 2)
+    if scan_kernels.sweep_backward(grad, total, delta, mixed, adjoint, slope, backwards):
         return
-    grad_lines, total_lines = grad.split(1, dim), total.split(1, dim)
-    mixed_lines, delta_lines = mixed.split(1, dim), delta.split(1, dim)
+    grad_lines, total_lines = grad.split(1, 2), total.split(1, 2)
+    mixed_lines, delta_lines = mixed.split(1, 2), delta.split(1, 2)
     last = int(backwards) - 1
     delta_lines[last].zero_()
-    line = total_lines[last].copy_(grad_lines[last])
+    line = grad_lines[last]
+    total_lines[last].copy_(line)
     for _, source in _steps(len(grad_lines), not backwards):
-        _prelu_backward(line.to(weight.dtype), mixed_lines[source], slope, out=delta_lines[source])
-        product = F.conv2d(delta_lines[source], adjoint, padding=padding)
-        line = torch.add(grad_lines[source], product, out=total_lines[source])
+        product = _prelu_backward(line.to(weight.dtype), mixed_lines[source], slope)
+        delta_lines[source].copy_(product)
+        line = grad_lines[source] + F.conv2d(product, adjoint, padding=padding)
+        total_lines[source].copy_(line)
 
 
-def _prelu_backward(grad: torch.Tensor, mixed: torch.Tensor, slope: torch.Tensor, out: torch.Tensor) -> None:
+def _prelu_backward(grad: torch.Tensor, mixed: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
     """Multiply a gradient with the derivative of the PReLU at `mixed`."""
     if grad.is_cpu:  # one step instead of three; on a GPU it would wait for the slope
-        torch.ops.aten.leaky_relu_backward.grad_input(grad, mixed, slope.item(), False, grad_input=out)
-    else:
-        out.copy_(torch.where(mixed > 0, grad, grad * slope.to(grad.dtype)))
+        return torch.ops.aten.leaky_relu_backward(grad, mixed, slope.item(), False)
+    return torch.where(mixed > 0, grad, grad * slope.to(grad.dtype))
 
 
 def _parameter_gradients(
@@ -222,14 +222,12 @@ def _parameter_gradients(
     mixed: torch.Tensor,
     weight: torch.Tensor,
     slope: torch.Tensor,
-    dim: int,
     backwards: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Form the gradients of weight, bias and slope in one sweep from what all its lines got and gave."""
-    arguments = [1, 1], _padding(weight), [1, 1], False, [0, 0], 1, [False, True, False]
+    arguments = [1, 1], (0, weight.shape[3] // 2), [1, 1], False, [0, 0], 1, [False, True, False]
     grad_weight = torch.ops.aten.convolution_backward(delta, lines.to(weight.dtype), weight, None, *arguments)[1]
-    steps = lines.shape[dim] - 1
-    sources, targets = mixed.narrow(dim, int(backwards), steps), total.narrow(dim, int(not backwards), steps)
+    sources, targets = (mixed[:, :, 1:], total[:, :, :-1]) if backwards else (mixed[:, :, :-1], total[:, :, 1:])
     images = max(1, _ELEMENTS_AT_ONCE // mixed[0].numel())
     grad_slope = sum(
         (z.clamp(max=0) * g).sum(dtype=slope.dtype) for z, g in zip(sources.split(images), targets.split(images))
@@ -243,13 +241,15 @@ def _steps(num_lines: int, backwards: bool) -> list[tuple[int, int]]:
     return list(zip(order, order[1:]))
 
 
-def _padding(weight: torch.Tensor) -> tuple[int, int]:
-    return weight.shape[2] // 2, weight.shape[3] // 2
-
-
 def _laid_out(weight: torch.Tensor) -> torch.Tensor:
     """Lay a weight out like the lines, once for all steps."""
     return weight.contiguous(memory_format=torch.channels_last)
+
+
+def _dense(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lay a map out in channels_last; return it and a map to write into, which may be the same."""
+    dense = x.contiguous(memory_format=torch.channels_last)
+    return dense, _empty_like(x) if dense.data_ptr() == x.data_ptr() else dense
 
 
 def _empty_like(x: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -258,19 +258,19 @@ def _empty_like(x: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tens
 
 
 @line_scan.register_fake
-def _(x, weight, bias, slope, dim, keep):  # type: ignore[no-untyped-def]
+def _(x, weight, bias, slope, keep):  # type: ignore[no-untyped-def]
     if not keep:
         return _empty_like(x), x.new_empty(0), x.new_empty(0), x.new_empty(0)
     return _empty_like(x), _empty_like(x), _empty_like(x, weight.dtype), _empty_like(x, weight.dtype)
 
 
 @line_scan_backward.register_fake
-def _(grad, out, first, mixed_forth, mixed_back, weight, slope, dim):  # type: ignore[no-untyped-def]
+def _(grad, out, first, mixed_forth, mixed_back, weight, slope):  # type: ignore[no-untyped-def]
     return _empty_like(grad), weight.new_empty(weight.shape), slope.new_empty(len(weight)), slope.new_empty(slope.shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    _, weight, _, slope, ctx.dim, _ = inputs
+    _, weight, _, slope, _ = inputs
     ctx.save_for_backward(*output, weight, slope)
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)  # no zeros of the size of a map for what is only kept
@@ -279,8 +279,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor
 def _differentiate(ctx: Any, grad: torch.Tensor | None, *_: None) -> tuple[torch.Tensor | None, ...]:
     """Form the gradients of the arguments of `line_scan`."""
     if grad is None:
-        return (None,) * 6
-    return (*line_scan_backward(grad, *ctx.saved_tensors, ctx.dim), None, None)
+        return (None,) * 5
+    return (*line_scan_backward(grad, *ctx.saved_tensors), None)
 
 
 line_scan.register_autograd(_differentiate, setup_context=_setup_context)

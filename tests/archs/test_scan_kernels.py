@@ -12,6 +12,7 @@ import torch
 from basicsr.utils import get_root_logger
 
 from mulsr_plugin.archs import scan_kernels
+from mulsr_plugin.utils.scan_timing import time_line_scans
 from tests.archs.plain_scan import pair_of_scans, relative_error, result_and_gradients
 
 triton = pytest.importorskip('triton')
@@ -56,7 +57,8 @@ def compiled_for_hopper(kernel, precision, length, monkeypatch, folder):
     monkeypatch.setenv('TRITON_CACHE_DIR', str(folder))
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', precision == 'tf32')
     x = torch.empty((1, 64, 4, length), device='meta')
-    options = scan_kernels._options(x, torch.empty((64, 64, 1, 7), device='meta'), 2, False)
+    dtype = torch.bfloat16 if precision == 'bf16' else torch.float32
+    options = scan_kernels._options(x, torch.empty((64, 64, 1, 7), device='meta', dtype=dtype), False)
     options.update({'KEEP': True} if 'KEEP' in kernel.arg_names else {})
     settings = {name: options.pop(name) for name in ('num_warps', 'num_stages')}
     element = '*bf16' if precision == 'bf16' else '*fp32'
@@ -150,6 +152,20 @@ def test_kernels_on_a_gpu(shape, lines, precision, monkeypatch):
         zip(ours, reference), [{'fp32': 1e-5, 'tf32': 2e-3, 'bf16': 5e-3}[precision]] + 4 * [0.05]
     ):
         assert relative_error(*result) < tolerance
+
+
+def test_scans_are_timed_in_turn():
+    timings = time_line_scans((1, 8, 4, 5), 'bf16', torch.device('cpu'), with_gradients=True, rounds=2)
+    assert set(timings) == {'single steps', 'kernels'}
+    assert timings['single steps'].ratio == 1
+    assert not scan_kernels._failed  # the kernels are only off while single steps are timed
+
+
+@needs_cuda
+@pytest.mark.gpu
+def test_kernels_are_faster_than_single_steps():
+    timings = time_line_scans((4, 64, 48, 48), 'fp32', torch.device('cuda'), with_gradients=True)
+    assert timings['kernels'].ratio > 2, timings
 
 
 @needs_cuda

@@ -104,16 +104,16 @@ def test_autocast_keeps_the_lines_in_the_precision_of_the_map():
 
 @pytest.mark.parametrize('keep', [False, True])
 def test_operator_fulfils_what_pytorch_asks_of_operators(keep):
-    scan, _ = pair_of_scans(4, 'columns')
+    scan, _ = pair_of_scans(4, 'rows')
     x = torch.randn(2, 4, 3, 5).contiguous(memory_format=torch.channels_last).requires_grad_(keep)
     weight, bias, slope = (p if keep else p.detach() for p in scan.parameters())
-    torch.library.opcheck(line_scan, (x, weight, bias, slope, 3, keep))
+    torch.library.opcheck(line_scan, (x, weight, bias, slope, keep))
     if keep:
         with torch.no_grad():
-            kept = line_scan(x, weight, bias, slope, 3, keep)
+            kept = line_scan(x, weight, bias, slope, keep)
         gradient = torch.randn(2, 4, 3, 5)
         checks = ('test_schema', 'test_faketensor')
-        torch.library.opcheck(line_scan_backward, (gradient, *kept, weight, slope, 3), test_utils=checks)
+        torch.library.opcheck(line_scan_backward, (gradient, *kept, weight, slope), test_utils=checks)
 
 
 def test_compiled_network_sees_one_operator_per_scan():
@@ -130,10 +130,13 @@ def test_compiled_network_sees_one_operator_per_scan():
     assert len(graphs[0].graph.nodes) < 30
 
 
-def test_input_is_left_alone():
-    x = torch.randn(1, 4, 3, 3)
+@pytest.mark.parametrize('lines', ['rows', 'columns'])
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_input_is_left_alone(lines, memory_format):
+    x = torch.randn(2, 4, 3, 5).contiguous(memory_format=memory_format)
     before = x.clone()
-    LineScan(4, 'rows')(x)
+    with torch.no_grad():
+        LineScan(4, lines)(x)
     assert torch.equal(x, before)
 
 
