@@ -147,18 +147,11 @@ def test_kernels_on_a_gpu(shape, lines, precision, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', precision == 'tf32')
     ours = result_and_gradients(scan.cuda(), x.cuda(), autocast)
     assert not scan_kernels._failed
-    # signs that rounding turns at the bend of the PReLU dominate the error of the gradients
-    for result, tolerance in zip(
-        zip(ours, reference), [{'fp32': 1e-5, 'tf32': 2e-3, 'bf16': 5e-3}[precision]] + 4 * [0.05]
-    ):
-        assert relative_error(*result) < tolerance
-
-
-def test_scans_are_timed_in_turn():
-    timings = time_line_scans((1, 8, 4, 5), 'bf16', torch.device('cpu'), with_gradients=True, rounds=2)
-    assert set(timings) == {'single steps', 'kernels'}
-    assert timings['single steps'].ratio == 1
-    assert not scan_kernels._failed  # the kernels are only off while single steps are timed
+    # where rounding turns the sign at the bend of the PReLU, single gradients jump
+    of_result, of_gradients = {'fp32': (1e-5, 1e-3), 'tf32': (2e-3, 0.05), 'bf16': (5e-3, 0.05)}[precision]
+    errors = [relative_error(a, b) for a, b in zip(ours, reference)]
+    assert errors[0] < of_result
+    assert max(errors[1:]) < of_gradients
 
 
 @needs_cuda
