@@ -1,7 +1,8 @@
 """Super-resolve a hyperspectral cube with the help of a guide image.
 
-The network is told by its weights. Formats follow from the names of the files: .mat, .npy, .npz, .hdr (ENVI), .tif, a
-folder of band PNGs, and for the guide also .png, .jpg and .bmp. Example:
+The network is told by its weights; without --weights, those that come with the package are taken. Formats follow from
+the names of the files: .mat, .npy, .npz, .hdr (ENVI), .tif, a folder of band PNGs, and for the guide also .png, .jpg
+and .bmp. Example:
 
     python scripts/infer.py --weights experiments/mulsr/models/net_g_latest.pth --hsi lr.tif --rgb rgb.tif --out sr.tif
 """
@@ -28,12 +29,18 @@ from mulsr_plugin.data.sources import add_reading_arguments, reading_options  # 
 from mulsr_plugin.models.inference import DEFAULT_HALO, Progress  # noqa: E402
 from mulsr_plugin.models.precision import PRECISIONS  # noqa: E402
 from mulsr_plugin.utils.infer import InferenceJob, infer  # noqa: E402
+from mulsr_plugin.weights import shipped_weights  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--weights', type=Path, required=True, help='checkpoint in the form of BasicSR')
+    parser.add_argument(
+        '--weights',
+        type=Path,
+        help='checkpoint in the form of BasicSR, or the name of weights that come with the package: '
+        f'{", ".join(shipped_weights())}; default: those for the scale of the images',
+    )
     parser.add_argument('--hsi', type=Path, required=True, help='low-resolution cube')
     parser.add_argument('--rgb', type=Path, required=True, help='high-resolution guide image of the same ground')
     parser.add_argument('--out', type=Path, required=True, help='file to write; a preview NAME_preview.png joins it')

@@ -35,6 +35,7 @@ from mulsr_plugin.models.inference import (
 from mulsr_plugin.utils.figures import comparison_panel
 from mulsr_plugin.utils.network_from_checkpoint import load_network
 from mulsr_plugin.utils.registration import Shift, measure_shift
+from mulsr_plugin.weights import default_weights, find_weights
 
 # Pixels of the cube: registered images measure less (see measure_shift), the authors' shifted blur more.
 _SMALLEST_SHIFT_WARNED = 0.2
@@ -45,7 +46,8 @@ class InferenceJob:
     """What to super-resolve and how.
 
     Attributes:
-        weights (Path): Checkpoint in BasicSR's form.
+        weights (Path | None): Checkpoint in BasicSR's form, or the name of weights that come with the package; None
+            for those that come with it for the scale of the images.
         images (PairFiles): The cube and its guide image, and how they are read.
         output (Path): File to write; its name tells the format, see :mod:`mulsr_plugin.data.formats`.
         option_file (Path | None): Option file of the network, where its weights do not tell. Default: None.
@@ -60,7 +62,7 @@ class InferenceJob:
         force (bool): Replace an existing output. Default: False.
     """
 
-    weights: Path
+    weights: Path | None
     images: PairFiles
     output: Path
     option_file: Path | None = None
@@ -124,6 +126,8 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
     _check_output(job)
     cube, guide, scale = job.images.load()
     _check_space(job.output, cube, scale)
+    job = replace(job, weights=_choose_weights(job, scale))
+    assert job.weights is not None
     net, network = load_network(job.weights, scale, job.option_file)
     _check_fit(job, net, network['type'], cube, guide)
     _log().info(f'{network["type"]} x{scale}: {_size_text(cube)} and guide {_size_text(guide)}.')
@@ -160,12 +164,27 @@ def _check_output(job: InferenceJob) -> None:
         raise ImportError(
             f"{job.output} needs rasterio to be written: pip install 'mulsr-plugin[formats]', or name a .mat or .npz."
         )
-    inputs = {path.resolve() for path in (job.images.cube, job.images.guide, job.weights)}
+    named = (job.images.cube, job.images.guide, job.weights)
+    inputs = {path.resolve() for path in named if path is not None}
     for path in (job.output, job.preview):
         if path.resolve() in inputs:
             raise FileExistsError(f'{path} is one of the inputs: name another file to write.')
         if path.exists() and not job.force:
             raise FileExistsError(f'{path} exists: name another file to write, or use --force to replace it.')
+
+
+def _choose_weights(job: InferenceJob, scale: int) -> Path:
+    """Find the weights of a job; where it names none, take those of the package and say so."""
+    if job.weights is not None:
+        return find_weights(job.weights)
+    if job.option_file is not None:
+        raise ValueError(f'{job.option_file} describes a network, but its weights are missing: give --weights.')
+    shipped = default_weights(scale)
+    _log().warning(
+        f'No weights are named: taking {shipped.name} of this package, made for {shipped.protocol}. Its model card, '
+        f'{shipped.path.with_suffix(".md")}, tells what to expect of other images.'
+    )
+    return find_weights(shipped.name)
 
 
 def _check_space(output: Path, cube: Cube, scale: int) -> None:

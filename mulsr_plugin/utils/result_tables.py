@@ -20,6 +20,24 @@ def read_means(path: Path) -> tuple[str, dict[str, float]]:
         FileNotFoundError: There is no such file.
         ValueError: The file is no such table.
     """
+    protocol, last = read_rows(path)
+    names = [name for name in last[0] if name not in ('iter', 'image')]
+    return protocol, {name: sum(float(row[name]) for row in last) / len(last) for name in names}
+
+
+def read_rows(path: Path) -> tuple[str, list[dict[str, str]]]:
+    """Read the rows of the last validation of one ``metrics_<data set>.csv``.
+
+    Args:
+        path: File written by :func:`mulsr_plugin.models.validation.validate`.
+
+    Returns:
+        The protocol line of the file, and a row for every image.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no such table.
+    """
     if not path.is_file():
         raise FileNotFoundError(f'There is no table of metrics {path}; run a test with val: metrics first.')
     with open(path, encoding='utf-8', newline='') as file:
@@ -27,9 +45,7 @@ def read_means(path: Path) -> tuple[str, dict[str, float]]:
         rows = list(csv.DictReader(file))
     if not rows or not {'iter', 'image'} <= set(rows[0]):
         raise ValueError(f'{path} is no table of metrics with columns iter and image; run the test again.')
-    last = [row for row in rows if row['iter'] == rows[-1]['iter']]
-    names = [name for name in last[0] if name not in ('iter', 'image')]
-    return protocol, {name: sum(float(row[name]) for row in last) / len(last) for name in names}
+    return protocol, [row for row in rows if row['iter'] == rows[-1]['iter']]
 
 
 def format_table(means: Mapping[str, Mapping[str, float]]) -> str:
@@ -41,6 +57,18 @@ def format_table(means: Mapping[str, Mapping[str, float]]) -> str:
     names = list(dict.fromkeys(name for values in means.values() for name in values))
     rows = [[label, *(f'{values[n]:.4f}' if n in values else '' for n in names)] for label, values in means.items()]
     return _markdown(['experiment', *names], rows)
+
+
+def image_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Set the metrics of images and their means as a Markdown table.
+
+    Args:
+        rows: As :func:`read_rows` returns them.
+    """
+    names = [name for name in rows[0] if name not in ('iter', 'image', 'seconds')]
+    body = [[row['image'], *(f'{float(row[name]):.4f}' for name in names)] for row in rows]
+    means = [f'{sum(float(row[name]) for row in rows) / len(rows):.4f}' for name in names]
+    return _markdown(['image', *names], [*body, ['**mean**', *means]])
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
