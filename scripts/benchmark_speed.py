@@ -37,6 +37,7 @@ def parse_arguments() -> argparse.Namespace:
         '--scene-bands', type=int, default=31, help='bands of the scene to compute (default: 31; minutes each on a CPU)'
     )
     parser.add_argument('--lmdb', help='store made by scripts/prepare_dataset.py for the loader (default: made up)')
+    parser.add_argument('--profile', action='store_true', help='write which operators the forward pass spends time in')
     parser.add_argument('--output', type=Path, default=Path('results/benchmark_speed'), help='default: %(default)s')
     return parser.parse_args()
 
@@ -49,6 +50,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     mulsr_plugin.register()
     from mulsr_plugin.utils.speed_cases import Setting, all_cases
+    from mulsr_plugin.utils.speed_profile import profile_forward, profile_table
     from mulsr_plugin.utils.speed_tables import describe_machine, matrix_rates, measure, write_results
 
     try:
@@ -65,6 +67,10 @@ def main() -> None:
         rows += measure(case, setting, rates, args.rounds)
         table = write_results(args.output, machine, shlex.join(['python', *sys.argv]), rows)
         print(*table.splitlines()[-1 - len(case.ours) :], sep='\n', flush=True)
+    if args.profile:
+        table = profile_table(profile_forward(setting))
+        (args.output / 'profile.md').write_text(f'{machine}\n\n{table}\n', encoding='utf-8')
+        print(table)
     print(f'{args.output / "speed.md"} and speed.json have the whole table.')
 
 

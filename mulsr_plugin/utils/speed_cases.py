@@ -138,7 +138,7 @@ def forward_case(setting: Setting, side: int, bands: Sequence[int], with_peaks: 
     reference = partial(reference_scene, setting.reference, theirs, images, bands)
     works: dict[str, Work] = {
         precision: partial(super_resolve, folded, images['lq'], images['rgb'], bands=bands, precision=precision)
-        for precision in _precisions(setting.device)
+        for precision in precisions_of(setting.device)
     }
     with FlopCounterMode(display=False) as counter:
         reference_scene(setting.reference, theirs, images, bands[:1])
@@ -325,14 +325,15 @@ def metrics_case(setting: Setting) -> Case:
     return Case(f'PSNR, SSIM, SAM, RMSE, {size}', 'scene', (reference, 1), {'fp32': (ours, 1)}, difference)
 
 
-def _precisions(device: torch.device) -> list[str]:
+def precisions_of(device: torch.device) -> list[str]:
+    """Return the precisions in which the forward pass is measured."""
     return ['fp32', 'bf16'] if device.type == 'cpu' else ['fp32', 'tf32', 'bf16']
 
 
 def _peaks(setting: Setting, side: int, bands: Sequence[int]) -> dict[str, float]:
     """Peak memory of the forward pass by variant, each in a process of its own."""
     peaks = {}
-    for variant in ['reference', *_precisions(setting.device)]:
+    for variant in ['reference', *precisions_of(setting.device)]:
         with ProcessPoolExecutor(1, get_context('spawn')) as pool:
             peaks[variant] = pool.submit(_peak, setting, side, bands, variant).result()
     return peaks

@@ -10,6 +10,7 @@ import torch
 from mulsr_plugin.utils.authors_release import AuthorsRelease
 from mulsr_plugin.utils.speed_cases import Setting, all_cases, make_images
 from mulsr_plugin.utils.speed_measure import relative_difference, time_in_turn
+from mulsr_plugin.utils.speed_profile import profile_forward, profile_table
 from mulsr_plugin.utils.speed_tables import HEAD, describe_machine, matrix_rates, measure, write_results
 from tests.literal_form import LiteralForm
 
@@ -70,6 +71,15 @@ def test_tables_hold_every_row(rows, tmp_path):
     stored = json.loads((tmp_path / 'speed.json').read_text())
     assert stored['rows'] == json.loads(json.dumps(rows)) and stored['machine'] == machine
     assert 'the command' in (tmp_path / 'speed.md').read_text()
+
+
+def test_profile_accounts_for_all_time():
+    setting = Setting(LiteralForm(), CPU, num_modules=1, num_bands=4, crop=16)
+    profiles = profile_forward(setting, num_bands=1)
+    assert list(profiles) == [LiteralForm.name, 'fp32', 'bf16']
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in profiles.values())
+    assert all(any('conv' in name for name in shares) for shares in profiles.values())
+    assert profile_table(profiles).splitlines()[0] == f'| Operator | {LiteralForm.name} | fp32 | bf16 |'
 
 
 def test_images_fit_each_other():
