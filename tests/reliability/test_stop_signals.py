@@ -95,7 +95,7 @@ def test_a_second_signal_ends_a_process_that_does_not_come_to_an_end(tmp_path):
     while not (tmp_path / 'ready').exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
-    for pause in (0.2, REPEAT_AFTER):
+    for pause in (0.2, REPEAT_AFTER + 1):
         process.send_signal(signal.SIGTERM)
         time.sleep(pause)
         assert process.poll() is None
