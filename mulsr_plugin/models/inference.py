@@ -170,7 +170,8 @@ def super_resolve(
     done = 0
     for rows, columns in windows:
         inputs = compute.inputs(lq, rgb, rows, columns, scale)
-        place, shared = 0, {}
+        place = 0
+        shared: dict[str, Any] = {}
         for chunk in chunks:
             part = compute(inputs, chunk, **shared)[..., rows.kept(scale), columns.kept(scale)]
             result[:, place : place + len(chunk), rows.target(scale), columns.target(scale)] = part

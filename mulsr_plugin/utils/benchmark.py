@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import platform
-import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +27,7 @@ from mulsr_plugin.models.measurement import ValidationMetrics
 from mulsr_plugin.models.validation import central_crop
 from mulsr_plugin.utils.benchmark_options import UNTRAINED
 from mulsr_plugin.utils.benchmark_tables import write_tables
+from mulsr_plugin.utils.memory import forget_peak_of_process, memory_of_process
 
 FLOP_CROP = 16  # side in low-resolution pixels of the crop on which operations are counted
 _CONVENTIONS = {
@@ -343,7 +342,7 @@ def measure(model: HSISRModel, bands_per_chunk: int | None) -> tuple[Tensor, dic
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
-    before = None if on_gpu else _reset_peak_of_process()
+    before = None if on_gpu else forget_peak_of_process()
     start = time.perf_counter()
     result = super_resolve(model, bands_per_chunk)
     if on_gpu:
@@ -351,7 +350,7 @@ def measure(model: HSISRModel, bands_per_chunk: int | None) -> tuple[Tensor, dic
     seconds = time.perf_counter() - start
     if on_gpu:
         return result, {'seconds': seconds, 'memory_mib': torch.cuda.max_memory_allocated() / 2**20}
-    after = _memory_of_process('VmHWM')
+    after = memory_of_process('VmHWM')
     memory = None if before is None or after is None else max(after - before, 0.0)
     return result, {'seconds': seconds, 'memory_mib': memory}
 
@@ -404,26 +403,3 @@ def _convention(metric: Mapping[str, Any]) -> str:
     extra = ', '.join(f'{key} {value}' for key, value in metric.items() if key not in ('type', 'better'))
     text = _CONVENTIONS.get(metric['type'], metric['type'])
     return f'{text} ({extra})' if extra else text
-
-
-def _reset_peak_of_process() -> float | None:
-    """Make Linux forget the process' peak memory; return its present memory in MiB."""
-    if sys.platform != 'linux':
-        return None
-    # memory that earlier calls have freed but the C library keeps would hide what the next call needs
-    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-    if trim is not None:
-        trim(0)
-    try:
-        Path('/proc/self/clear_refs').write_text('5')
-    except OSError:
-        return None
-    return _memory_of_process('VmRSS')
-
-
-def _memory_of_process(field: str) -> float | None:
-    try:
-        lines = Path('/proc/self/status').read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +138,35 @@ class _TensorBytes(TorchDispatchMode):
 
 def _tensors(tree: Any) -> Iterator[torch.Tensor]:
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
+
+
+def forget_peak_of_process() -> float | None:
+    """Let the peak memory of the process begin anew.
+
+    Returns:
+        float | None: Its present memory in MiB; None where only Linux could tell.
+    """
+    if sys.platform != 'linux':
+        return None
+    # memory that earlier calls have freed but the C library keeps would hide what the next call needs
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
+    try:
+        Path('/proc/self/clear_refs').write_text('5')
+    except OSError:
+        return None
+    return memory_of_process('VmRSS')
+
+
+def memory_of_process(field: str) -> float | None:
+    """Return a figure of Linux about the process in MiB, None elsewhere.
+
+    Args:
+        field (str): 'VmRSS', present memory, or 'VmHWM', its peak.
+    """
+    try:
+        lines = Path('/proc/self/status').read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), None)

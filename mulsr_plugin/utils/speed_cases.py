@@ -25,6 +25,7 @@ from mulsr_plugin.data.cube_store import CubeStore, CubeStoreWriter
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from mulsr_plugin.models.inference import super_resolve
 from mulsr_plugin.models.mulsr_model import MulSRModel
+from mulsr_plugin.utils.memory import memory_of_process
 from mulsr_plugin.utils.speed_measure import relative_difference
 
 Work = Callable[[], Any]
@@ -101,7 +102,7 @@ class Case:
     ours: dict[str, tuple[Work, float]]
     difference: dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
-    peak_mib: dict[str, float] = field(default_factory=dict)
+    peak_mib: dict[str, float | None] = field(default_factory=dict)
 
 
 def build_networks(setting: Setting) -> tuple[nn.Module, MulSR]:
@@ -330,17 +331,17 @@ def precisions_of(device: torch.device) -> list[str]:
     return ['fp32', 'bf16'] if device.type == 'cpu' else ['fp32', 'tf32', 'bf16']
 
 
-def _peaks(setting: Setting, side: int, bands: Sequence[int]) -> dict[str, float]:
+def _peaks(setting: Setting, side: int, bands: Sequence[int]) -> dict[str, float | None]:
     """Peak memory of the forward pass by variant, each in a process of its own."""
-    peaks = {}
+    peaks: dict[str, float | None] = {}
     for variant in ['reference', *precisions_of(setting.device)]:
         with ProcessPoolExecutor(1, get_context('spawn')) as pool:
             peaks[variant] = pool.submit(_peak, setting, side, bands, variant).result()
     return peaks
 
 
-def _peak(setting: Setting, side: int, bands: Sequence[int], variant: str) -> float:
-    """MiB of this process at its largest (CPU), or of its tensors (GPU), for one forward pass."""
+def _peak(setting: Setting, side: int, bands: Sequence[int], variant: str) -> float | None:
+    """MiB of this process at its largest (CPU, Linux only), or of its tensors (GPU), for one forward pass."""
     theirs, ours = build_networks(setting)
     images = make_images(setting, side, setting.num_bands)
     if variant == 'reference':
@@ -350,9 +351,7 @@ def _peak(setting: Setting, side: int, bands: Sequence[int], variant: str) -> fl
         super_resolve(fold_weight_norm(ours), images['lq'], images['rgb'], bands=bands, precision=variant)
     if setting.device.type == 'cuda':
         return torch.cuda.max_memory_allocated() / 2**20
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return memory_of_process('VmHWM')
 
 
 def all_cases(setting: Setting, chosen: Sequence[str]) -> Iterator[Case]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 import torch
 
-from mulsr_plugin.utils.memory import free_host_memory, free_memory, peak_of_tensors
+from mulsr_plugin.utils.memory import (
+    forget_peak_of_process,
+    free_host_memory,
+    free_memory,
+    memory_of_process,
+    peak_of_tensors,
+)
 
 MEBIBYTE = 1 << 20
 
@@ -93,3 +102,12 @@ def test_what_was_there_before_counts_nothing():
     x = torch.rand(1000)
     assert peak_of_tensors(lambda: x[:10].view(2, 5)) == 0
     assert peak_of_tensors(lambda: x.mul_(2)) == 0
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells')
+def test_peak_of_the_process_begins_anew():
+    before = forget_peak_of_process()
+    filled = torch.ones(64 << 20, dtype=torch.uint8)
+    assert memory_of_process('VmHWM') - before >= 60
+    del filled
+    assert memory_of_process('VmHWM') - forget_peak_of_process() >= 30
