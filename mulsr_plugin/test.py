@@ -22,6 +22,7 @@ from basicsr.utils import make_exp_dirs  # noqa: E402
 from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.utils.distributed import wait_for_all  # noqa: E402
 from mulsr_plugin.utils.launch import parse_command_line, start_logger  # noqa: E402
+from mulsr_plugin.utils.options import RunError  # noqa: E402
 
 
 def prepare(root: str) -> tuple[Any, list[Any], dict[str, Any]]:
@@ -56,8 +57,11 @@ def main() -> None:
         model, loaders, opt = prepare(os.getcwd())
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
-    for loader in loaders:
-        model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=opt['val']['save_img'])
+    try:
+        for loader in loaders:
+            model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=opt['val']['save_img'])
+    except RunError as error:
+        sys.exit(f'error: {error}')
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

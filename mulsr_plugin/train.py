@@ -35,6 +35,7 @@ from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.utils.checkpoint import CheckpointError, remove_partial_files  # noqa: E402
 from mulsr_plugin.utils.distributed import any_of, wait_for_all  # noqa: E402
 from mulsr_plugin.utils.launch import parse_command_line, start_logger  # noqa: E402
+from mulsr_plugin.utils.options import RunError  # noqa: E402
 from mulsr_plugin.utils.resume import (  # noqa: E402
     ResumableSampler,
     find_resume_state,
@@ -307,7 +308,7 @@ def main() -> None:
         sys.exit(f'error: {error}')
     try:
         is_complete = trainer.run()
-    except CheckpointError as error:
+    except (CheckpointError, RunError) as error:
         sys.exit(f'error: {error}')
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

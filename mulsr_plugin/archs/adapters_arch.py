@@ -23,7 +23,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from mulsr_plugin.archs.input_checks import check_inputs, check_positive
-from mulsr_plugin.utils.options import check_constructor_options
+from mulsr_plugin.utils.options import building, check_constructor_options
 
 
 @ARCH_REGISTRY.register()
@@ -144,12 +144,14 @@ def build_without_mean(options: Mapping[str, Any]) -> nn.Module:
     Raises:
         ValueError: The network is unknown or takes no such options.
     """
-    name = options.get('type')
-    if name not in ARCH_REGISTRY:
+    name = options.get('type') if isinstance(options, Mapping) else options
+    if not isinstance(name, str) or name not in ARCH_REGISTRY:
         raise ValueError(f'No network named {name!r} is registered: correct network_g: network: type.')
     constructor = ARCH_REGISTRY.get(name)
-    check_constructor_options(options, constructor, f'network_g: network ({name})')
-    network = constructor(**{key: deepcopy(value) for key, value in options.items() if key != 'type'})
+    where = f'network_g: network ({name})'
+    check_constructor_options(options, constructor, where)
+    with building(where):
+        network = constructor(**{key: deepcopy(value) for key, value in options.items() if key != 'type'})
     if isinstance(getattr(network, 'mean', None), torch.Tensor):
         network.mean = torch.zeros(1, 1, 1, 1)
     return network

@@ -6,6 +6,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mulsr_plugin.archs.input_checks import check_positive
+
 
 @ARCH_REGISTRY.register()
 class BicubicUpsampler(nn.Module):
@@ -17,6 +19,7 @@ class BicubicUpsampler(nn.Module):
 
     def __init__(self, upscale: int = 8) -> None:
         super().__init__()
+        check_positive('upscale', upscale)
         self.upscale = upscale
 
     def forward(self, lq: Tensor) -> Tensor:

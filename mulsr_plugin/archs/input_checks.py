@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+_LARGEST = 2**16
+"""No channel count, depth or scale needs more; a network of 10**30 modules would be built until the memory is full."""
+
 
 def accepted_scales(upscale: int | Sequence[int]) -> tuple[int, ...]:
     """Check the option `upscale`.
@@ -20,7 +23,7 @@ def accepted_scales(upscale: int | Sequence[int]) -> tuple[int, ...]:
         ValueError: Not a positive whole number or a list of them.
     """
     scales = tuple(upscale) if isinstance(upscale, Sequence) else (upscale,)
-    if not scales or any(not isinstance(scale, int) or scale < 1 for scale in scales):
+    if not scales or any(not _is_count(scale) for scale in scales):
         raise ValueError(
             f'upscale is {upscale!r}, expected a positive whole number or a list of them: use for example 8.'
         )
@@ -38,9 +41,13 @@ def check_positive(name: str, value: int, multiple_of: int = 1) -> None:
     Raises:
         ValueError: The value is out of its range.
     """
-    if not isinstance(value, int) or value < 1 or value % multiple_of:
+    if not _is_count(value) or value % multiple_of:
         kind = 'a positive whole number' if multiple_of == 1 else f'a positive multiple of {multiple_of}'
         raise ValueError(f'{name} is {value!r}, expected {kind}: change it in the network options.')
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST
 
 
 def check_inputs(

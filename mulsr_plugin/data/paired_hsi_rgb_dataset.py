@@ -21,7 +21,7 @@ from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.device_degradation import STORABLE, storable
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
-from mulsr_plugin.utils.options import BLOCK, BOOLEAN, TEXT, Rule, check_block, choice, either, integer, require
+from mulsr_plugin.utils.options import BLOCK, BOOLEAN, NAME, TEXT, Rule, check_block, choice, either, integer, require
 
 _TRAIN_RULES = {
     'gt_size': integer(1),
@@ -29,7 +29,8 @@ _TRAIN_RULES = {
     **dict.fromkeys(('use_hflip', 'use_vflip', 'use_roll', 'use_rot', 'degrade', 'device_degradation'), BOOLEAN),
 }
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(('name', 'type', 'dataroot_gt', 'dataroot_lq', 'dataroot_rgb', 'meta_info_file'), TEXT),
+    'name': NAME,
+    **dict.fromkeys(('type', 'dataroot_gt', 'dataroot_lq', 'dataroot_rgb', 'meta_info_file'), TEXT),
     'phase': choice('train', 'val', 'test'),
     'scale': integer(2),
     'upscale': integer(2),
@@ -95,7 +96,7 @@ class PairedHSIRGBDataset(data.Dataset):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()
-        _check_options(opt)
+        self.check_options(opt)
         self.opt = opt
         self.is_train = opt['phase'] == 'train'
         self.scale: int = opt.get('upscale') or opt['scale']
@@ -118,6 +119,15 @@ class PairedHSIRGBDataset(data.Dataset):
         self._can_stay_as_stored = {kind: len(found) == 1 and found <= STORABLE for kind, found in dtypes.items()}
         self._seeds = SampleSeeds(persistent_workers=bool(opt.get('persistent_workers')))
         get_root_logger().info(self.describe())
+
+    @staticmethod
+    def check_options(opt: Mapping[str, Any]) -> None:
+        """Check the options alone, without a look at the data.
+
+        Raises:
+            ValueError: One sentence about the first mistake found.
+        """
+        _check_options(opt)
 
     def __len__(self) -> int:
         return len(self.keys) * (self._option('crops_per_image', 1000) if self.is_train else 1)

@@ -13,6 +13,8 @@ from typing import Any, Callable
 
 import numpy as np
 import torch
+from basicsr.archs import build_network
+from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
@@ -26,11 +28,14 @@ from mulsr_plugin.models.compiled import CompiledForward
 from mulsr_plugin.models.inference import Tile, is_bandwise, is_guided, super_resolve
 from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
+from mulsr_plugin.models.step_guard import StepGuard, total_norm
 from mulsr_plugin.models.validation import validate
 from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
 from mulsr_plugin.utils.distributed import share_seed
-from mulsr_plugin.utils.options import Rule
+from mulsr_plugin.utils.options import Rule, RunError, building
+from mulsr_plugin.utils.saved_states import remove_old_states
 from mulsr_plugin.utils.weights import check_weights_fit, select_weights
+from mulsr_plugin.weights import find_weights
 
 
 @MODEL_REGISTRY.register()
@@ -49,8 +54,12 @@ class HSISRModel(SRModel):
     - ``channels_last``: memory format of the images. Default: true for the guide on a CPU, else false.
     - ``compile``: torch.compile of the network; where that fails, training goes on without.
     - ``grad_clip``: largest norm of the gradient; that of the last step before clipping is logged as ``grad_norm``.
+      Default: not clipped.
     - ``accumulate``: batches whose gradients are averaged for one step of the optimiser. An iteration stays one batch,
       and the schedule counts iterations. Default: 1.
+
+    A step that leaves NaN or infinity in loss or weights is undone, reported and counted (``undone_steps`` in the log);
+    ten in a row end the training.
 
     Options of the ``val`` block:
 
@@ -60,6 +69,11 @@ class HSISRModel(SRModel):
       :class:`mulsr_plugin.models.inference.Tile`). Changes the results of networks that see the whole image. Default:
       not cut.
     - ``crop_size, max_images, bands, save_cube``: see :func:`mulsr_plugin.models.validation.validate`.
+
+    Option of the ``logger`` block:
+
+    - ``keep_states``: how many training states are kept, each with its weights; older ones are removed once a new one
+      is complete, but never the weights of a best validation. Default: all.
 
     Unknown options are refused.
 
@@ -82,7 +96,22 @@ class HSISRModel(SRModel):
         self.precision: str = train.get('precision') or 'fp32'
         self.channels_last: bool | None = train.get('channels_last')
         self.log_dict: dict[str, float] = {}
-        super().__init__(opt)
+        self._has_run = False
+        self._set_up(opt)
+
+    def _set_up(self, opt: dict[str, Any]) -> None:
+        """Build network and training as SRModel does, with one sentence where the network cannot be built."""
+        BaseModel.__init__(self, opt)
+        with building('network_g'):
+            network = build_network(opt['network_g'])
+        self.net_g = self.model_to_device(network)
+        self.print_network(self.net_g)
+        path = opt['path']
+        if path.get('pretrain_network_g') is not None:
+            strict, param_key = path.get('strict_load_g', True), path.get('param_key_g', 'params')
+            self.load_network(self.net_g, path['pretrain_network_g'], strict, param_key)
+        if self.is_train:
+            self.init_training_settings()
 
     @cached_property
     def _forward_parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -117,6 +146,7 @@ class HSISRModel(SRModel):
             warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)
         self.batches_since_step = 0
         self.grad_norm: Tensor | None = None
+        self.step_guard = StepGuard(self.net_g.parameters(), self.optimizer_g)
         self.compiled = CompiledForward(self.get_bare_model(self.net_g)) if train.get('compile') else None
         self._compiled_shapes: set[tuple[Any, ...]] = set()
 
@@ -243,6 +273,30 @@ class HSISRModel(SRModel):
             outputs = self.run_network(self.net_g, bands, **kwargs)
         return tuple(output.float() for output in outputs) if isinstance(outputs, tuple) else outputs.float()
 
+    @contextmanager
+    def first_run_explained(self) -> Iterator[None]:
+        """Make one sentence of the first errors that a network raises within the block: the data do not fit it.
+
+        Raises:
+            RunError: For whatever PyTorch or the network raised, but a lack of memory.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if self._has_run or isinstance(error, RunError):
+                raise
+            reason = ''.join(str(error).strip().splitlines()[:1])
+            shapes = ' and '.join(
+                f'{name} {tuple(getattr(self, name).shape)}' for name in ('lq', 'rgb', 'gt') if hasattr(self, name)
+            )
+            raise RunError(
+                f'Network {self.opt["network_g"]["type"]} cannot compute a batch of {shapes} ({type(error).__name__}: '
+                f'{reason}); make network_g fit the bands, the guide and the scale of the data.'
+            ) from error
+        self._has_run = True
+
     def optimize_parameters(self, current_iter: int) -> None:
         """Take in the gradient of all bands of the batch, and a step with every ``accumulate``-th batch."""
         if self.batches_since_step == 0:
@@ -253,8 +307,9 @@ class HSISRModel(SRModel):
             losses = self.backward_in_chunks(range(self.gt.shape[1]), is_complete)
             if is_complete:
                 self.batches_since_step = 0
+                self.step_guard.remember()
                 self.take_step()
-        self.finish_iteration(losses, is_complete)
+        self.finish_iteration(losses, is_complete, current_iter)
 
     def take_step(self) -> None:
         """Clip the gradient where asked to, and let the optimiser use it."""
@@ -263,13 +318,34 @@ class HSISRModel(SRModel):
             self.grad_norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), limit)
         self.optimizer_g.step()
 
-    def finish_iteration(self, losses: Mapping[str, Tensor], has_stepped: bool) -> None:
-        """Keep losses and gradient norm for the log; after a step, update the averaged weights."""
+    def finish_iteration(self, losses: Mapping[str, Tensor], has_stepped: bool, current_iter: int) -> None:
+        """Keep losses and gradient norm for the log; undo a step that spoils the weights, else average them.
+
+        Raises:
+            RunError: Too many steps in a row had to be undone.
+        """
+        self.step_guard.watch(losses)
+        if has_stepped:
+            if self.opt['train'].get('grad_clip') is None:
+                self.grad_norm = total_norm(weight.grad for weight in self.net_g.parameters())
+            if not self.step_guard.is_good():
+                self._undo_step(current_iter)
+            elif self.ema_decay > 0:
+                self.model_ema(decay=self.ema_decay)
         if self.grad_norm is not None:
             losses = {**losses, 'grad_norm': self.grad_norm}
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses))
-        if has_stepped and self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+        if self.step_guard.num_undone:
+            self.log_dict['undone_steps'] = self.step_guard.num_undone
+
+    def _undo_step(self, current_iter: int) -> None:
+        guard = self.step_guard
+        guard.undo()
+        get_root_logger().warning(
+            f'Iteration {current_iter}: loss or weights became NaN or infinite, so its step is undone; '
+            f'{guard.num_undone} such steps so far, {guard.num_in_a_row} in a row.'
+        )
+        guard.check(current_iter, self.opt['train'], self.get_current_learning_rate()[0])
 
     def losses(self, bands: Sequence[int] | None) -> dict[str, Tensor]:
         """Losses, by their names in the log, of the bands given (None: all) against the ground truth.
@@ -280,8 +356,21 @@ class HSISRModel(SRModel):
         gt = self.gt if bands is None else self.gt[:, list(bands)]
         if 'return_coarse' in self._forward_parameters:
             refined, coarse = self.run_training(bands, return_coarse=True)
-            return {'l_pix': self.cri_pix(refined, gt) + self.cri_pix(coarse, gt)}
-        return {'l_pix': self.cri_pix(self.run_training(bands), gt)}
+            return {'l_pix': self.compare(refined, gt) + self.compare(coarse, gt)}
+        return {'l_pix': self.compare(self.run_training(bands), gt)}
+
+    def compare(self, result: Tensor, gt: Tensor) -> Tensor:
+        """Pixel loss of a result.
+
+        Raises:
+            RunError: The network returns another shape than that of the ground truth.
+        """
+        if result.shape != gt.shape:
+            raise RunError(
+                f'Network {self.opt["network_g"]["type"]} returns {tuple(result.shape)}, expected {tuple(gt.shape)}; '
+                'make network_g fit the bands and the scale of the data.'
+            )
+        return self.cri_pix(result, gt)
 
     def backward_in_chunks(self, bands: Sequence[int], is_complete: bool = True) -> dict[str, Tensor]:
         """Add the gradient of the mean loss over ``bands`` to what is there, a chunk of bands at a time.
@@ -303,7 +392,8 @@ class HSISRModel(SRModel):
             self._try_compiled(chunk)
             share = len(chunk) / len(bands) if chunk else 1
             with nullcontext() if is_complete and number == len(chunks) else self._no_sync():
-                losses = self.losses(chunk)
+                with self.first_run_explained():
+                    losses = self.losses(chunk)
                 (total_loss(losses) * (share / self.accumulate)).backward()
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0) + loss.detach() * share
@@ -368,7 +458,8 @@ class HSISRModel(SRModel):
         val = self.opt.get('val') or {}
         rgb = self.rgb if self.is_guided else None
         most, precision = val.get('bands_per_chunk') or 'auto', val.get('precision') or 'fp32'
-        return {'result': super_resolve(net, self.lq, rgb, list(bands), most, validation_tile(val), precision)}
+        with self.first_run_explained():
+            return {'result': super_resolve(net, self.lq, rgb, list(bands), most, validation_tile(val), precision)}
 
     def test(self) -> None:
         """Super-resolve the current batch into ``self.output``, (B, L, H, W) in [0, 1]."""
@@ -396,6 +487,21 @@ class HSISRModel(SRModel):
             if current_iter == -1:
                 raise
             get_root_logger().error(f'{error} Training goes on without the state of iteration {current_iter}.')
+        else:
+            self._remove_old_states(current_iter)
+
+    @master_only
+    def _remove_old_states(self, current_iter: int) -> None:
+        """Remove what ``keep_states`` does not keep."""
+        keep, path = self.opt['logger'].get('keep_states'), self.opt['path']
+        if keep is None or current_iter == -1:
+            return
+        records = getattr(self, 'best_metric_results', {}).values()
+        best = {result['iter'] for record in records for result in record.values()}
+        try:
+            remove_old_states(path['models'], path['training_states'], current_iter, keep, best)
+        except OSError as error:
+            get_root_logger().warning(f'An old training state could not be removed ({error}).')
 
     @master_only
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
@@ -419,6 +525,7 @@ class HSISRModel(SRModel):
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'best_metric_results': getattr(self, 'best_metric_results', {}),
             **(extra or {}),
         }
         save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
@@ -432,6 +539,8 @@ class HSISRModel(SRModel):
             for group, stored in zip(optimizer.param_groups, state['param_groups']):
                 stored.update({key: group[key] for key in ('fused', 'foreach', 'capturable') if key in group})
         super().resume_training(resume_state)
+        if resume_state.get('best_metric_results'):
+            self.best_metric_results = resume_state['best_metric_results']
         if not resume_state.get('is_exact'):  # set by mulsr_plugin.train, never stored
             # the seed as at the start of the run would make the loader draw the crops of the first epoch again
             torch.manual_seed(self.opt['manual_seed'] + self.opt['rank'] + resume_state['iter'])
@@ -445,10 +554,13 @@ class HSISRModel(SRModel):
     ) -> None:
         """Load weights written by BasicSR or by this model, without running code from the file.
 
+        ``load_path`` may also name weights that come with the package, see :mod:`mulsr_plugin.weights`.
+
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The file is damaged, has no weights under ``param_key``, or belongs to another network.
         """
+        load_path = str(find_weights(load_path))
         content = load_safely(load_path)
         weights = select_weights(content, param_key, load_path)
         get_root_logger().info(f'Loading {type(net).__name__} weights from {load_path}.')

@@ -144,9 +144,10 @@ class MulSRModel(HSISRModel):
             return
         with float32_math(self.precision, self.device):
             graph = self._graph() if self.cuda_graph else None
+            self.step_guard.remember()
             losses = graph.run(self.lq, self.rgb, self.gt) if graph else self._step_per_band(self._held)
         self._held = []
-        self.finish_iteration(losses, has_stepped=True)
+        self.finish_iteration(losses, True, current_iter)
 
     def _step_per_band(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
         """Step for every band on its gradient over all ``batches``; return the mean losses."""
@@ -206,7 +207,7 @@ class MulSRModel(HSISRModel):
         return self._compare(large.float(), None if small is None else small.float(), gt)
 
     def _compare(self, large: Tensor, small: Tensor | None, gt: Tensor) -> dict[str, Tensor]:
-        losses = {'l_pix': self.cri_pix(large, gt)}
+        losses = {'l_pix': self.compare(large, gt)}
         if self.cri_small is not None:
             losses['l_small'] = self.cri_small(small, F.avg_pool2d(gt, 2))
         return losses

@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 from basicsr.models import lr_scheduler
-from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+)
 
 from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import IMAGE_ARGUMENTS, SENSOR_RULES
@@ -18,8 +24,10 @@ from mulsr_plugin.utils.options import (
     ANYTHING,
     BLOCK,
     BOOLEAN,
+    NAME,
     TEXT,
     Rule,
+    building,
     check_block,
     check_constructor_options,
     check_keys,
@@ -32,8 +40,15 @@ from mulsr_plugin.utils.options import (
     require,
 )
 
+# a name such as x8/first makes nested folders, but none above experiments/
+EXPERIMENT = Rule(
+    lambda v: isinstance(v, str) and all(NAME.accepts(part) for part in v.split('/')),
+    'a name that can be that of a folder',
+    may_be_none=False,
+)
+
 TOP_RULES: dict[str, Rule] = {
-    'name': TEXT,
+    'name': EXPERIMENT,
     'model_type': TEXT,
     'scale': integer(1),
     'num_gpu': given(either(integer(0), choice('auto'))),
@@ -49,6 +64,18 @@ TOP_RULES: dict[str, Rule] = {
     # written by BasicSR itself while it parses the file
     **dict.fromkeys(('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path'), ANYTHING),
 }
+
+POSITIVE = Rule(lambda v: number().accepts(v) and v > 0, 'a number above 0')
+
+FILE_RULES: dict[str, Rule] = {
+    'name': EXPERIMENT,
+    'model_type': given(TEXT),
+    'num_gpu': TOP_RULES['num_gpu'],
+    'manual_seed': TOP_RULES['manual_seed'],
+    **dict.fromkeys(('datasets', 'network_g', 'path'), given(BLOCK)),
+    **dict.fromkeys(('train', 'val', 'logger'), BLOCK),
+}
+"""What BasicSR reads of any option file before it builds a model."""
 
 PATH_RULES: dict[str, Rule] = {
     'pretrain_network_g': TEXT,
@@ -73,7 +100,7 @@ TRAIN_RULES: dict[str, Rule] = {
     'precision': choice(*PRECISIONS),
     'channels_last': BOOLEAN,
     'compile': BOOLEAN,
-    'grad_clip': Rule(lambda v: number().accepts(v) and v > 0, 'a number above 0'),
+    'grad_clip': POSITIVE,
     'accumulate': integer(1),
 }
 
@@ -88,7 +115,7 @@ VAL_RULES: dict[str, Rule] = {
     'val_freq': integer(1),
     'save_img': BOOLEAN,
     'save_cube': choice('mat', 'npy'),
-    'suffix': TEXT,
+    'suffix': NAME,
     'pbar': BOOLEAN,
     'metrics': BLOCK,
     'crop_size': integer(1),
@@ -103,6 +130,7 @@ VAL_RULES: dict[str, Rule] = {
 LOGGER_RULES: dict[str, Rule] = {
     'print_freq': given(integer(1)),
     'save_checkpoint_freq': given(integer(1)),
+    'keep_states': integer(1),
     'use_tb_logger': given(BOOLEAN),
     'wandb': BLOCK,
 }
@@ -111,16 +139,67 @@ OPTIM_RULES: dict[str, Rule] = {
     'lr': given(number(0)),
     'weight_decay': given(number(0)),
     'eps': given(number(0)),
-    'betas': given(list_of(number(0, 1))),
+    'betas': Rule(
+        lambda v: list_of(number(0, 1)).accepts(v) and len(v) == 2 and max(v) < 1,
+        'two numbers from 0 to below 1',
+        may_be_none=False,
+    ),
     'momentum': given(number(0)),
     **dict.fromkeys(('amsgrad', 'nesterov', 'fused', 'foreach', 'maximize', 'capturable', 'differentiable'), BOOLEAN),
 }
+
+SCHEDULER_RULES: dict[str, Rule] = {
+    'type': TEXT,
+    'milestones': Rule(
+        lambda v: v == [] or list_of(integer(1)).accepts(v), 'a list of whole numbers of at least 1', may_be_none=False
+    ),
+    'periods': given(list_of(integer(1))),
+    'restarts': given(list_of(integer(0))),
+    'restart_weights': given(list_of(number(0))),
+    'gamma': given(number(0)),
+    'eta_min': given(number(0)),
+}
+
+METRIC_RULES: dict[str, Rule] = {
+    'crop_border': given(integer(0)),
+    **dict.fromkeys(('scale', 'p', 'q'), POSITIVE),
+    **dict.fromkeys(('alpha', 'beta'), given(number(0))),
+    'zero_spectra': given(choice('exclude', 'authors')),
+    'window': Rule(lambda v: v in (2, 4, 8, 16, 32, 64, 128, 'gaussian'), 'a power of two from 2 to 128, or gaussian'),
+    **SENSOR_RULES,
+}
+"""Options of this plugin's metrics."""
 
 SCHEDULERS = {
     'MultiStepLR': lr_scheduler.MultiStepRestartLR,
     'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
     'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
 }
+
+
+def check_option_file(opt: Mapping[str, Any]) -> None:
+    """Check an option file before anything is made of it, not even folders.
+
+    Args:
+        opt: Options as they are written, with ``is_train``.
+
+    Raises:
+        ValueError: One sentence about the first mistake found. Blocks of models and data sets of other packages are
+            left to these.
+    """
+    check_block({key: opt.get(key) for key in FILE_RULES}, FILE_RULES, 'the option file')
+    if opt['is_train']:
+        require(opt, ['train', 'logger'], 'the option file')
+    check_block(opt['path'], {key: PATH_RULES.get(key, ANYTHING) for key in opt['path']}, 'path')
+    check_block(opt['datasets'], dict.fromkeys(opt['datasets'], given(BLOCK)), 'datasets')
+    model = registered(MODEL_REGISTRY, opt['model_type'], 'model')
+    if hasattr(model, 'train_rules'):
+        check_model_options(opt, model.train_rules)
+    for phase, data in opt['datasets'].items():
+        require(data, ['type'], f'datasets: {phase}')
+        data_set = registered(DATASET_REGISTRY, data['type'], 'data set')
+        if hasattr(data_set, 'check_options'):
+            data_set.check_options({**data, 'phase': phase.split('_')[0], 'scale': opt.get('scale')})
 
 
 def check_model_options(opt: Mapping[str, Any], train_rules: Mapping[str, Rule]) -> None:
@@ -134,6 +213,7 @@ def check_model_options(opt: Mapping[str, Any], train_rules: Mapping[str, Rule])
         ValueError: One sentence about the first mistake found.
     """
     check_block(opt, TOP_RULES, 'the option file')
+    require(opt, ['scale'], 'the option file')
     check_block(opt['path'], PATH_RULES, 'path')
     check_network(opt['network_g'])
     if opt.get('is_train'):
@@ -155,7 +235,7 @@ def check_network(network: Mapping[str, Any]) -> None:
         ValueError: Unknown network, unknown or missing option.
     """
     require(network, ['type'], 'network_g')
-    check_constructor_options(network, _registered(ARCH_REGISTRY, network['type'], 'network'), 'network_g')
+    check_constructor_options(network, registered(ARCH_REGISTRY, network['type'], 'network'), 'network_g')
 
 
 def _check_val(val: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
@@ -164,6 +244,8 @@ def _check_val(val: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
     for name, metric in (val.get('metrics') or {}).items():
         _check_metric(metric, f'val: metrics: {name}')
     validated = [data for phase, data in opt['datasets'].items() if phase.split('_')[0] != 'train']
+    for data in validated:
+        check_block({'name': data.get('name')}, {'name': NAME}, 'datasets')
     names = [data.get('name') for data in validated]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -200,21 +282,31 @@ def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     for name in ('pixel_opt', 'small_scale_opt'):
         if train.get(name) is not None:
             require(train[name], ['type'], f'train: {name}')
-            loss = _registered(LOSS_REGISTRY, train[name]['type'], 'loss')
+            loss = registered(LOSS_REGISTRY, train[name]['type'], 'loss')
             check_constructor_options(train[name], loss, f'train: {name}')
+            with building(f'train: {name}'):
+                loss(**{key: value for key, value in train[name].items() if key != 'type'})
             # chunks of bands are averaged, which is exact for means alone
             reduction = {'reduction': train[name].get('reduction')}
             check_block(reduction, {'reduction': choice('mean')}, f'train: {name}')
     _check_optimizer(train['optim_g'])
-    scheduler = train['scheduler']
-    require(scheduler, ['type'], 'train: scheduler')
-    choice_of_type = {'type': choice(*SCHEDULERS)}
-    check_block({'type': scheduler['type']}, choice_of_type, 'train: scheduler')
-    check_keys(
-        scheduler,
-        [*set(inspect.signature(SCHEDULERS[scheduler['type']]).parameters) - {'optimizer', 'last_epoch'}, 'type'],
-        'train: scheduler',
-    )
+    _check_scheduler(train['scheduler'])
+
+
+def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
+    where = 'train: scheduler'
+    require(scheduler, ['type'], where)
+    check_block({'type': scheduler['type']}, {'type': choice(*SCHEDULERS)}, where)
+    parameters = inspect.signature(SCHEDULERS[scheduler['type']]).parameters
+    check_block(scheduler, {key: rule for key, rule in SCHEDULER_RULES.items() if key in (*parameters, 'type')}, where)
+    times = 'periods' if 'periods' in parameters else 'restarts'
+    require(scheduler, ['periods'] if 'periods' in parameters else ['milestones'], where)
+    counts = {key: len(scheduler.get(key, (0,))) for key in (times, 'restart_weights')}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f'{where}: {times} has {counts[times]} values and restart_weights {counts["restart_weights"]}, expected '
+            'equally many; correct one of them.'
+        )
 
 
 def _check_accumulate(train: Mapping[str, Any], save_checkpoint_freq: int) -> None:
@@ -236,11 +328,14 @@ def _check_optimizer(optim: Mapping[str, Any]) -> None:
     accepted = set(inspect.signature(getattr(torch.optim, optim['type'])).parameters) - {'params'}
     rules = {key: OPTIM_RULES.get(key, ANYTHING) for key in accepted}
     check_block(optim, {**rules, 'type': TEXT}, where)
+    with building(where):
+        options = {key: value for key, value in optim.items() if key != 'type'}
+        getattr(torch.optim, optim['type'])([torch.zeros(1, requires_grad=True)], **options)
 
 
 def _check_metric(metric: Mapping[str, Any], where: str) -> None:
     require(metric, ['type'], where)
-    function = _registered(METRIC_REGISTRY, metric['type'], 'metric')
+    function = registered(METRIC_REGISTRY, metric['type'], 'metric')
     if function.__module__.startswith('basicsr.'):
         raise ValueError(
             f'{where}: {metric["type"]} measures 8-bit pictures, not cubes; use a metric of this plugin, '
@@ -248,13 +343,15 @@ def _check_metric(metric: Mapping[str, Any], where: str) -> None:
         )
     named = [n for n, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_KEYWORD]
     check_keys(metric, [*(set(named) - set(IMAGE_ARGUMENTS)), 'type', 'better'], where)
-    rules = {'better': choice('higher', 'lower'), **SENSOR_RULES}
-    check_block({key: metric.get(key) for key in rules}, rules, where)
+    rules = {'better': choice('higher', 'lower')}
+    if function.__module__.startswith('mulsr_plugin.'):
+        rules.update(METRIC_RULES, measure=given(choice('rmse', 'sam' if 'spectral' in metric['type'] else 'psnr')))
+    check_block({key: metric[key] for key in rules if key in metric}, rules, where)
 
 
-def _registered(registry: Any, name: str, kind: str) -> Any:
+def registered(registry: Any, name: str, kind: str) -> Any:
     """Look a name up as BasicSR does (with its suffix for clashes), but explain a miss."""
-    for candidate in (name, f'{name}_basicsr'):
+    for candidate in (name, f'{name}_basicsr') if isinstance(name, str) else ():
         if candidate in registry:
             return registry.get(candidate)
     close = difflib.get_close_matches(str(name), list(registry.keys()), n=1)

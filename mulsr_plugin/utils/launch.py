@@ -5,38 +5,42 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from os import path as osp
 from typing import Any
 
 import torch
 import yaml
 from basicsr.utils import get_env_info, get_root_logger, get_time_str
-from basicsr.utils.options import dict2str, parse_options
+from basicsr.utils.options import _postprocess_yml_value, dict2str, parse_options
 
+from mulsr_plugin.models.schema import check_option_file
 from mulsr_plugin.utils.distributed import share_seed
-from mulsr_plugin.utils.options import ANYTHING, BLOCK, TEXT, check_block, require
 
 
 def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Namespace]:
-    """Parse BasicSR's command line, with ``--local-rank`` and multi-process runs on CPU besides.
+    """Parse BasicSR's command line, with ``--minutes``, ``--local-rank`` and multi-process runs on CPU besides.
 
     Args:
         root: Folder that gets ``experiments/``, ``results/`` and ``tb_logger/``.
         is_train: Whether to train or to test.
 
     Returns:
-        BasicSR's options and the parsed arguments.
+        BasicSR's options and the parsed arguments; ``minutes`` among them is the time budget of a training or None.
 
     Raises:
         FileNotFoundError: The option file does not exist.
-        ValueError: It is broken or lacks a block, or a distributed run was asked for without torchrun.
+        ValueError: It is broken or lacks a block, an option is wrong, be it through ``--force_yml``, or a distributed
+            run was asked for without torchrun.
     """
     if 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ:
         # PyTorch 2.5 runs code from files unless told not to, and BasicSR's own networks and losses do not tell it
         os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     arguments = [word.replace('--local-rank', '--local_rank', 1) for word in sys.argv[1:]]
-    wants_gpu = _read_option_file(arguments).get('num_gpu') != 0
+    minutes, arguments = _take_minutes(arguments) if is_train else (None, arguments)
+    written = _read_option_file(arguments)
+    check_option_file({**written, 'is_train': is_train}) if written else None
+    wants_gpu = written.get('num_gpu') != 0
     on_cpu = _asks_for_pytorch_launcher(arguments) and not (wants_gpu and torch.cuda.is_available())
     if on_cpu:
         # BasicSR would start NCCL, which needs GPUs: start gloo here and tell it of no launcher
@@ -47,6 +51,7 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
         opt, args = parse_options(root, is_train=is_train)
     finally:
         sys.argv = program
+    args.minutes = minutes
     opt['dist'] = opt['dist'] or on_cpu
     opt['root_path'] = root
     share_seed(opt)
@@ -62,6 +67,22 @@ def start_logger(opt: dict[str, Any], task: str) -> logging.Logger:
     return logger
 
 
+def _take_minutes(arguments: list[str]) -> tuple[float | None, list[str]]:
+    """Take ``--minutes`` out of a command line, which BasicSR's parser would refuse."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--minutes')
+    taken, rest = parser.parse_known_args(arguments)
+    if taken.minutes is None:
+        return None, rest
+    try:
+        minutes = float(taken.minutes)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float('inf'):
+        raise ValueError(f'--minutes is {taken.minutes}, expected a number above 0, such as 9.5.')
+    return minutes, rest
+
+
 def _read_option_file(arguments: list[str]) -> dict[str, Any]:
     """Read the option file ahead of BasicSR, which meets a missing or broken one with a traceback."""
     if '-opt' not in arguments[:-1]:
@@ -74,17 +95,42 @@ def _read_option_file(arguments: list[str]) -> dict[str, Any]:
             opt = yaml.safe_load(file)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{path} is no YAML file ({" ".join(str(error).split())}); correct that place.') from error
-    rules = {
-        'name': TEXT,
-        'model_type': TEXT,
-        'num_gpu': ANYTHING,
-        'datasets': BLOCK,
-        'network_g': BLOCK,
-        'path': BLOCK,
-    }
-    require(opt or {}, rules, path)
-    check_block({key: opt[key] for key in rules}, rules, path)
+    if not isinstance(opt, dict):
+        raise ValueError(f'{path} holds no block of options; write "key: value" lines, as in the files of options/.')
+    for entry in _forced_entries(arguments):
+        _force(opt, entry)
     return opt
+
+
+def _forced_entries(arguments: list[str]) -> list[str]:
+    """Return what follows ``--force_yml``, up to the next option."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--force_yml', nargs='+', default=[])
+    try:
+        return parser.parse_known_args(arguments)[0].force_yml
+    except SystemExit:  # nothing follows it, which BasicSR's own parser explains
+        return []
+
+
+def _force(opt: dict[str, Any], entry: str) -> None:
+    """Set one option as BasicSR does, which meets a mistake with a traceback."""
+    keys, *values = entry.split('=')
+    *blocks, last = keys.strip().split(':')
+    block: Any = opt
+    for key in blocks:
+        block = block.get(key) if isinstance(block, dict) else None
+    if len(values) != 1 or not isinstance(block, dict) or '"' in keys or '\\' in keys:
+        raise ValueError(
+            f'--force_yml {entry!r} does not set an option; write BLOCK:KEY=VALUE with a block of the option file, '
+            'such as train:total_iter=1000.'
+        )
+    try:
+        block[last] = _postprocess_yml_value(values[0].strip())
+    except Exception as error:  # a list is evaluated as Python
+        raise ValueError(
+            f'--force_yml {entry!r} has a value that cannot be read ({type(error).__name__}: {error}); write numbers '
+            'as 3, 0.5 or !!float1e-4, and lists as [1,2].'
+        ) from error
 
 
 def _asks_for_pytorch_launcher(arguments: list[str]) -> bool:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Callable, NamedTuple
+
+LARGEST_INTEGER = 2**31 - 1
+LARGEST_NUMBER = 1e30
+"""No option needs more, and beyond 64 bits or float32 PyTorch and NumPy fail in their own ways."""
+
+
+class RunError(ValueError):
+    """A run that has begun cannot go on, for a reason that its user can change."""
 
 
 class Rule(NamedTuple):
@@ -34,11 +43,10 @@ def check_keys(block: Mapping[str, Any], allowed: Iterable[str], where: str) -> 
     Raises:
         ValueError: The block is no mapping, or a key is unknown; the message suggests the closest legal key.
     """
-    if not isinstance(block, Mapping):
-        raise ValueError(f'{where} is {block!r}, expected a block of options; write it as indented "key: value" lines.')
-    names = sorted(allowed)
+    _check_is_block(block, where)
+    names = sorted(name for name in allowed if isinstance(name, str))
     for key in block:
-        if key not in names:
+        if key not in names or not isinstance(key, str):
             close = difflib.get_close_matches(str(key), names, n=1)
             hint = f'did you mean {close[0]!r}?' if close else f'known options are {", ".join(names)}.'
             raise ValueError(f'Unknown option {key!r} in {where}; {hint}')
@@ -64,39 +72,71 @@ def require(block: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
     """Refuse a block that lacks one of ``keys``.
 
     Raises:
-        ValueError: A key is absent or None.
+        ValueError: The block is no mapping, or a key is absent or None.
     """
+    _check_is_block(block, where)
     for key in keys:
         if block.get(key) is None:
             raise ValueError(f'{where} has no {key!r}, which is needed; add it to the option file.')
 
 
+def _check_is_block(block: Any, where: str) -> None:
+    if not isinstance(block, Mapping):
+        raise ValueError(f'{where} is {block!r}, expected a block of options; write it as indented "key: value" lines.')
+
+
 def check_constructor_options(block: Mapping[str, Any], constructor: Callable[..., Any], where: str) -> None:
     """Check ``block`` (without ``type``) against the parameters of the class that it will be passed to.
 
+    Values are checked as far as defaults tell what they are: true or false, a text, or a number with a fraction.
+
     Raises:
-        ValueError: A key is no parameter of the class, or a parameter without default is missing.
+        ValueError: A key is no parameter of the class, a parameter without default is missing, or a value is wrong.
     """
     parameters = inspect.signature(constructor).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     check_keys(block, [*parameters, 'type'], where)
     require(block, [n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL], where)
+    rules = {key: _KINDS.get(type(parameters[key].default), ANYTHING) for key in block if key != 'type'}
+    check_block({key: block[key] for key in rules}, rules, where)
+
+
+@contextmanager
+def building(where: str) -> Iterator[None]:
+    """Make one sentence of any error that a class raises within the block because of its options.
+
+    Args:
+        where: Name of the block of options, for the message.
+
+    Raises:
+        ValueError: For whatever was raised.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f'{where}: {error}') from error
+    except Exception as error:
+        reason = ''.join(str(error).strip().splitlines()[:1])
+        raise ValueError(
+            f'{where}: nothing can be built from these options ({type(error).__name__}: {reason}); correct them in the '
+            'option file.'
+        ) from error
 
 
 def integer(minimum: int = 0) -> Rule:
-    """Accept a whole number of at least ``minimum``."""
+    """Accept a whole number of at least ``minimum``, below 2**31."""
     return Rule(
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= minimum,
-        f'a whole number of at least {minimum}',
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and minimum <= v <= LARGEST_INTEGER,
+        f'a whole number of at least {minimum} and below 2**31',
     )
 
 
 def number(low: float = 0.0, high: float = math.inf) -> Rule:
-    """Accept a finite number from ``low`` to ``high``."""
+    """Accept a number from ``low`` to ``high``, of a magnitude up to 1e30."""
     bound = f'from {low:g} to {high:g}' if math.isfinite(high) else f'of at least {low:g}'
     return Rule(
-        lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) and low <= v <= high,
+        lambda v: _is_number(v) and low <= v <= high,
         f'a number {bound}',
     )
 
@@ -125,9 +165,24 @@ def either(first: Rule, second: Rule) -> Rule:
 
 
 BOOLEAN = Rule(lambda v: isinstance(v, bool), 'true or false')
+NAME = Rule(
+    lambda v: isinstance(v, str) and bool(v) and not set(v) & set('/\\\0') and v not in ('.', '..'),
+    'a name without slashes, for it becomes part of file names',
+)
 TEXT = Rule(lambda v: isinstance(v, str) and bool(v), 'a text')
 BLOCK = Rule(lambda v: isinstance(v, Mapping), 'a block of options')
 ANYTHING = Rule(lambda v: True, 'anything')
+
+_KINDS: dict[type, Rule] = {
+    bool: given(BOOLEAN),
+    float: Rule(lambda v: _is_number(v), 'a number', may_be_none=False),
+    str: Rule(lambda v: isinstance(v, str), 'a text', may_be_none=False),
+}
+
+
+def _is_number(value: Any) -> bool:
+    """Tell numbers from truth values, NaN, infinity and what float32 cannot square."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def _yaml_float_hint(value: Any) -> str:
