@@ -30,7 +30,8 @@ _make_venv() {
 }
 
 _pip() {  # with autoload off: after a move of the clone, its old install would keep a setup.py from importing torch
-    TORCH_DEVICE_BACKEND_AUTOLOAD=0 "$VENV_PYTHON" -m pip install --disable-pip-version-check "$@"
+    TORCH_DEVICE_BACKEND_AUTOLOAD=0 "$VENV_PYTHON" -m pip install --disable-pip-version-check \
+        --constraint "$_repository/scripts/constraints.txt" "$@"
 }
 
 _warn_of_full_disk() {
@@ -46,7 +47,7 @@ install_plugin() {
     { _find_venv_python && "$VENV_PYTHON" -m pip --version >/dev/null 2>&1; } || { _make_venv && _find_venv_python; } || return 1
     _check_version "$VENV_PYTHON" || return 1
     # The folder belongs in it: a moved clone leaves an editable install that points nowhere.
-    stamp="$_venv/.installed-${extras:-base}-$(echo "$_repository" | cat - "$_repository"/{pyproject.toml,setup.py} | cksum | cut -d ' ' -f 1)"
+    stamp="$_venv/.installed-${extras:-base}-$(echo "$_repository" | cat - "$_repository"/{pyproject.toml,setup.py,scripts/constraints.txt} | cksum | cut -d ' ' -f 1)"
     [ -e "$stamp" ] && return
     echo "Installing into $_venv (the first time downloads PyTorch, which takes minutes)"
     _warn_of_full_disk

@@ -257,7 +257,7 @@ def _training_options(setting: Setting, train: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def loader_case(setting: Setting, folder: Path, samples: int = 200) -> Case:
+def loader_case(setting: Setting, folder: Path, samples: int = 400) -> Case:
     """Training samples per second of one thread, read, cropped, augmented and degraded."""
     lmdb = Path(setting.lmdb) if setting.lmdb else write_made_up_scenes(folder / 'scenes.lmdb', setting)
     mats = _write_mats(lmdb, folder / 'mat')
@@ -294,11 +294,12 @@ def write_made_up_scenes(path: Path, setting: Setting) -> Path:
 
 
 def _write_mats(lmdb: Path, folder: Path) -> Path:
-    """Write up to three scenes of a store as the release reads them: float32 in [0, 1] under ``hsi``."""
+    """Write up to three scenes of a store under ``hsi``, as MATLAB does by default: double precision, compressed."""
     folder.mkdir()
     store = CubeStore(lmdb)
     for key in store.keys()[:3]:
-        savemat(folder / f'{key}.mat', {'hsi': store.read(key) * np.float32(store.header(key).scale)})
+        cube = store.read(key) * store.header(key).scale
+        savemat(folder / f'{key}.mat', {'hsi': cube}, do_compression=True)
     store.close()
     return folder
 
