@@ -53,7 +53,7 @@ class Life:
         ended_by (str): ``'SIGKILL'``, ``'SIGTERM'``, or ``''`` for one that finished the training.
         resumed_at (int): Iteration at which it took up the training, 0 for a fresh start.
         losses (dict[int, str]): Loss of every iteration as the log has it.
-        memory (list[tuple[float, float]]): Seconds since its start, resident memory in MB.
+        memory (list[tuple[float, float]]): Seconds since its first iteration, resident memory in MB.
         faults (list[str]): What should not have happened.
     """
 
@@ -75,9 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--kill-after',
         type=float,
         nargs=2,
-        default=(10, 60),
+        default=(0, 40),
         metavar=('MIN', 'MAX'),
-        help='seconds that a process is left alone for; default: 10 60',
+        help='seconds that a process is left alone for when it has read its data; default: 0 40',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the moments and the signals; default: 0')
     return parser
@@ -109,13 +109,17 @@ def live(folder: Path, options: str, log: Path, kill: tuple[float, signal.Signal
     """Start a process, take its memory every second, send it a signal when its time has come, and read its log."""
     command = [sys.executable, '-m', 'mulsr_plugin.train', '-opt', options, '--auto_resume']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    result, start = Life(), time.monotonic()
+    result, ready, first = Life(), None, None
     with open(log, 'wb') as output:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
         while process.poll() is None:
-            seconds = time.monotonic() - start
-            result.memory.append((round(seconds, 1), resident_memory(process.pid)))
-            if kill is not None and not result.ended_by and seconds > kill[0] and b'Training on' in log.read_bytes():
+            now, written = time.monotonic(), log.read_bytes()
+            ready = ready or (now if b'Training on' in written else None)
+            first = first or (now if b' l_pix: ' in written else None)
+            megabytes = resident_memory(process.pid)
+            if first and megabytes:
+                result.memory.append((round(now - first, 1), megabytes))
+            if kill is not None and ready and not result.ended_by and now - ready > kill[0]:
                 process.send_signal(kill[1])
                 result.ended_by = kill[1].name
             time.sleep(0.2 if result.ended_by else 1)
@@ -164,7 +168,7 @@ def run_round(folder: Path, name: str, args: argparse.Namespace, rng: random.Ran
         kill = (rng.uniform(*args.kill_after), rng.choice([signal.SIGKILL, signal.SIGTERM]))
         life = live(folder, options, folder / f'{name}_{len(lives)}.log', kill if time.time() < deadline else None)
         after = newest_state(folder, name)
-        if life.resumed_at != before:
+        if life.losses and life.resumed_at != before:
             life.faults.append(f'resumed at {life.resumed_at}, but the newest state was of {before}')
         if life.losses and life.ended_by == 'SIGTERM' and after < max(life.losses):
             life.faults.append(f'stopped at {max(life.losses)}, but the newest state is of {after}')
@@ -185,7 +189,7 @@ def weights_differ(folder: Path, first: str, second: str) -> bool:
 
 def growth(life: Life) -> float:
     """Growth of memory over the last three quarters of a life of a minute or more, as a share; 0 for shorter ones."""
-    memory = [megabytes for _, megabytes in life.memory if megabytes]
+    memory = [megabytes for _, megabytes in life.memory]
     quarter = len(memory) // 4
     if quarter < 15:
         return 0.0
@@ -228,13 +232,13 @@ def draw(path: Path, reference: Life, rounds: dict[str, list[Life]]) -> None:
     for number, life in enumerate(life for lives in rounds.values() for life in lives):
         color = f'C{number % 10}'
         losses.plot(list(life.losses), [float(loss) for loss in life.losses.values()], lw=0.7, color=color)
-        memory.plot(*zip(*life.memory[:-1] or [(0, 0)]), lw=0.7, color=color)
+        memory.plot(*zip(*life.memory or [(0, 0)]), lw=0.7, color=color)
         if life.ended_by and life.losses:
             last = max(life.losses)
             losses.plot(last, float(life.losses[last]), 'x' if life.ended_by == 'SIGKILL' else '+', color='k', ms=5)
-    memory.plot(*zip(*reference.memory[:-1]), color='0.7', lw=3, label='undisturbed')
+    memory.plot(*zip(*reference.memory), color='0.7', lw=3, label='undisturbed')
     losses.set(xlabel='iteration', ylabel='loss', yscale='log', title='Loss; x: SIGKILL, +: SIGTERM')
-    memory.set(xlabel='seconds since the start of a process', ylabel='resident memory (MB)', ylim=(0, None))
+    memory.set(xlabel='seconds since the first iteration of a process', ylabel='resident memory (MB)', ylim=(0, None))
     for axes in (losses, memory):
         axes.legend()
     figure.savefig(path, dpi=120)
