@@ -33,6 +33,10 @@ NANOMETRES_PER = {
 # Sides that make an order of axes doubtful: the supposed bands are as many as an image has columns.
 SMALLEST_SIDE = 64
 CLEARLY_MORE = 4
+# Largest values of integers, of 1 for that of their type: below the first 32 or 64 bits only hold counts of fewer, below
+# the second the same is likely of any type (11 or 12 bits in 16).
+HARDLY_USED = 1 / 4096
+PARTLY_USED = 1 / 8
 
 Scale = Union[float, str, None]
 
@@ -308,10 +312,21 @@ def _without_gaps(
             f'{path} has {count} {what} values, the first in band {band + 1}; crop them away, or say with fill '
             '(--fill 0) which value they get.'
         )
+    if not _fits(fill, values.dtype):
+        raise FormatError(
+            f'{path} holds {values.dtype} values, which cannot be {fill:g}; give a fill (--fill) that they can.'
+        )
     notes.append(f'{count} {what} values are set to {fill:g}')
     values = values.copy()
     values[gaps] = fill
     return values
+
+
+def _fits(number: float, dtype: np.dtype) -> bool:
+    """Tell whether a type can hold a number: floats any finite one, integers the whole ones of their range."""
+    if dtype.kind == 'f':
+        return bool(np.isfinite(number))
+    return float(number).is_integer() and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
 
 
 def _clipped(values: np.ndarray, scale: float, notes: list[str]) -> np.ndarray:
@@ -346,8 +361,17 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOption
             f'{path} holds {kind} values from {values.min():.6g} to {values.max():.6g}; give the factor that brings '
             'them to [0, 1], such as --scale 1/65535 for 16-bit values or --scale max, or clip them (--clip).'
         )
-    if scale != 1:
-        notes.append(f'scale {scale:.6g} by its type {kind}')
+    if scale == 1:
+        return scale
+    largest = int(values.max())
+    fewer_bits = f'--scale 1/{2 ** largest.bit_length() - 1}'
+    if np.dtype(kind).itemsize > 2 and 0 < largest * scale < HARDLY_USED:
+        raise FormatError(
+            f'{path} holds {kind} values up to {largest}, far from the largest of that type; give the factor that '
+            f'brings them to [0, 1], such as {fewer_bits} or --scale max.'
+        )
+    doubt = f'; its largest value is {largest}: give {fewer_bits} if the sensor has fewer bits'
+    notes.append(f'scale {scale:.6g} by its type {kind}{doubt if largest * scale < PARTLY_USED else ""}')
     return scale
 
 

@@ -14,6 +14,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import rasterio
 import scipy.io
 import tifffile
 
@@ -88,6 +89,18 @@ def test_gaps_are_refused_or_filled(tmp_path, name, save, gap):
     cube = read_cube(tmp_path / name, fill=0.5)
     assert cube.values[1, 2, 3] == 0.5
     assert cube.notes == ('1 NaN, infinite or no-data values are set to 0.5',)
+
+
+def test_fill_that_the_type_cannot_hold(tmp_path):
+    tifffile.imwrite(tmp_path / 'x.tif', np.full((5, 6, 4), 7, np.uint16), photometric='minisblack')
+    with rasterio.open(tmp_path / 'x.tif', 'r+') as image:
+        image.nodata = 7
+    for fill in (-5, 70000, 0.5):
+        with pytest.raises(FormatError, match=f'x.tif holds uint16 values, which cannot be {fill:g}; give a fill'):
+            read_cube(tmp_path / 'x.tif', fill=fill)
+    np.save(tmp_path / 'x.npy', np.where(FLOATS < 0.5, np.nan, FLOATS))
+    with pytest.raises(FormatError, match='x.npy holds float64 values, which cannot be nan'):
+        read_cube(tmp_path / 'x.npy', fill=np.nan)
 
 
 @SAVERS
@@ -179,6 +192,23 @@ def test_scale_by_the_largest_value(tmp_path):
     np.save(tmp_path / 'x.npy', 0 * FLOATS)
     with pytest.raises(FormatError, match='no value above 0'):
         read_cube(tmp_path / 'x.npy', scale='max')
+
+
+@pytest.mark.parametrize('dtype', [np.int32, np.uint32, np.int64])
+def test_counts_in_many_bits_need_a_scale(tmp_path, dtype):
+    np.save(tmp_path / 'x.npy', (4000 * FLOATS / FLOATS.max()).astype(dtype))
+    with pytest.raises(FormatError, match=f'holds {np.dtype(dtype)} values up to 4000, .* such as --scale 1/4095 or'):
+        read_cube(tmp_path / 'x.npy')
+    assert read_cube(tmp_path / 'x.npy', scale=1 / 4095).scale == 1 / 4095
+
+
+@pytest.mark.parametrize(('largest', 'doubt'), [(2040, 'give --scale 1/2047 if the sensor has fewer bits'), (9000, '')])
+def test_few_bits_of_a_type_are_noted(tmp_path, largest, doubt):
+    np.save(tmp_path / 'x.npy', (largest * FLOATS / FLOATS.max()).astype(np.uint16))
+    (note,) = read_cube(tmp_path / 'x.npy').notes
+    assert note == 'scale 1.5259e-05 by its type uint16' + (
+        f'; its largest value is {largest}: {doubt}' if doubt else ''
+    )
 
 
 def test_values_beyond_the_range_are_clipped_where_asked(tmp_path):
