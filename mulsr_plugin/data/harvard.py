@@ -18,12 +18,11 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from mulsr_plugin.data.cube import Cube, SourceScene, check_cube
 from mulsr_plugin.data.cube_store import PathLike
 from mulsr_plugin.data.formats import FormatError, ReadOptions, scene_key
-from mulsr_plugin.data.formats.mat import read_mat
+from mulsr_plugin.data.formats.mat import read_companion, read_mat
 
 NUM_BANDS = 31
 WAVELENGTHS = tuple(float(nm) for nm in range(420, 721, 10))
@@ -116,7 +115,7 @@ def _read(path: Path, masked: str, calibrate: bool) -> tuple[np.ndarray, str]:
 
 def _void_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Return where ``lbl`` is 0."""
-    labels = scipy.io.loadmat(str(path), variable_names=['lbl']).get('lbl')
+    labels = read_companion(path, 'lbl')
     if labels is None or labels.shape != shape:
         found = 'no lbl' if labels is None else f'lbl of {labels.shape}'
         raise FormatError(f'{path} has {found}, expected a mask of {shape}; get the file again from its source.')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -95,6 +96,19 @@ def test_prepared_by_the_command_line(archives: Path, tmp_path: Path, capsys: py
     assert test.keys() == ['imgh5']
     assert test.header('imgh5').shape == (HEIGHT, WIDTH, 31)
     assert test.header('imgh5').wavelengths == WAVELENGTHS
+
+
+@pytest.mark.parametrize('kind', ['logical', 'v7.3'])
+def test_scenes_saved_anew_by_matlab(archives: Path, kind: str) -> None:
+    path = archives / 'CZ_hsdb' / 'imgb1.mat'
+    ref, lbl = (scipy.io.loadmat(path)[key] for key in ('ref', 'lbl'))
+    if kind == 'logical':
+        scipy.io.savemat(path, {'ref': ref, 'lbl': lbl.astype(bool)})
+    else:
+        with h5py.File(path, 'w', userblock_size=512) as file:
+            file['ref'], file['lbl'] = ref.T, lbl.T
+    cube = harvard_scenes(archives, masked='zero')[2].load()
+    np.testing.assert_array_equal(cube.values, np.where(lbl[..., None] > 0, ref, 0).astype(np.float32))
 
 
 def test_split_lists() -> None:

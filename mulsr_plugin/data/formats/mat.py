@@ -65,6 +65,32 @@ def read_mat(path: Path, options: ReadOptions) -> RawImage:
         ) from error
 
 
+def read_companion(path: Path, name: str) -> np.ndarray | None:
+    """Read one more variable of a file that :func:`read_mat` can read, of any class, in MATLAB's order of the axes.
+
+    Args:
+        path (Path): ``.mat`` file of any version.
+        name (str): Variable.
+
+    Returns:
+        ndarray | None: Its values; None if the file has none of this name.
+
+    Raises:
+        ImportError: The file is v7.3 and h5py is not installed.
+        FormatError: The variable is damaged.
+    """
+    try:
+        if not _is_hdf5(path):
+            return scipy.io.loadmat(str(path), appendmat=False, variable_names=[name]).get(name)
+        with _h5py(path).File(path, 'r') as file:
+            return np.asarray(file[name][()]).T if name in file else None
+    except (ImportError, PermissionError):
+        raise
+    # Readers of foreign formats fail in any manner on a damaged file.
+    except Exception as error:
+        raise FormatError(f'{path}: {name} cannot be read ({error}): the file is damaged; copy it again.') from error
+
+
 def write_mat(path: Path, cube: Cube) -> None:
     """Write a cube as variable ``cube`` with ``scale_to_unit`` and ``wavelengths``; v5, beyond 2 GB v7.3.
 
