@@ -52,7 +52,10 @@ class PairFiles:
         """
         cube = read_cube(self.cube, **self.cube_options)
         guide = read_cube(self.guide, is_guide=True, **self.guide_options)
-        scale = scale_of_pair(cube.values.shape[:2], guide.values.shape[:2])
+        try:
+            scale = scale_of_pair(cube.values.shape[:2], guide.values.shape[:2])
+        except ValueError as error:
+            raise ValueError(f'{self.cube} and {self.guide} are no pair: {error}') from error
         note = f'scale {scale}, guide of {guide.num_bands} channel{"s" * (guide.num_bands > 1)}'
         if scale % 2:
             note += (
@@ -110,11 +113,19 @@ def read_pair_list(
 
     Raises:
         FileNotFoundError: There is no such list.
-        ValueError: A line has another number of entries, or there is none.
+        ValueError: It is no text, a line has another number of entries, or there is none.
     """
     path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f'There is no file {path}.')
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f'{path} is no text file with a list of pairs; of a single pair name the other image with --guide.'
+        ) from error
     pairs = []
-    for number, line in enumerate(path.read_text(encoding='utf-8-sig').splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         parts = [part.strip() for part in re.split(r'[,;\t]', line.partition('#')[0])]
         if parts == ['']:
             continue

@@ -13,6 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mulsr_plugin.data.cave import cave_scenes
 from mulsr_plugin.data.colosseum import colosseum_scenes
 from mulsr_plugin.data.cube import SourceScene
@@ -62,11 +64,28 @@ def parse_scale(text: str) -> float | str:
         return text
     try:
         value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         value = 0.0
     if value <= 0:
         raise argparse.ArgumentTypeError(f'{text} is no positive number or fraction such as 0.5 or 1/4095, nor max')
     return value
+
+
+def parse_degradation(text: str) -> str | dict[str, Any]:
+    """Read the name of a preset, or a preset with its options in YAML's short form, ``{preset: average, seed: 3}``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, (str, dict)):
+        raise argparse.ArgumentTypeError(
+            f"{text} is neither a preset nor a preset with options such as '{{preset: gaussian, sigma: 2}}'"
+        )
+    return content
 
 
 def add_reading_arguments(parser: argparse.ArgumentParser, prefix: str = '', what: str = 'cube') -> None:
@@ -188,7 +207,11 @@ def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
         '--test-part', type=float, default=0.25, help='share of the rows for tests, with --reduced; default: 0.25'
     )
     parser.add_argument(
-        '--degradation', default='noise_free', help='preset that reduces the cube, with --reduced; default: noise_free'
+        '--degradation',
+        type=parse_degradation,
+        default='noise_free',
+        help="preset that reduces the cube, with --reduced, or one with options such as '{preset: sensor_mtf, "
+        "nyquist_gain: 0.3}'; default: noise_free",
     )
 
 

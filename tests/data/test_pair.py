@@ -112,12 +112,38 @@ def test_list_of_pairs(main, tmp_path, capsys):
         ('# nothing\n', 'lists no pair'),
         ('a.npy, guide.npz\na.npy, guide.npz', 'Several pairs give the same scene a'),
         ('absent.npy, guide.npz', 'There is no file'),
+        ('a.npy, a.npy', 'a.npy are no pair: The guide has 6x5 pixels and the cube 6x5'),
         ('a.npy, guide.npz, ä', "Scene name 'ä' cannot be a key"),
     ):
         (tmp_path / 'data' / 'list.txt').write_text(text, encoding='utf-8')
         assert main([*command[:-1], str(tmp_path / 'new')]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / 'new').exists()
+
+
+def test_single_pair_without_its_guide_is_told(main, tmp_path, capsys):
+    np.save(tmp_path / 'ms.npy', image(6, 5, 4))
+    (tmp_path / 'bands').mkdir()
+    for name, message in (
+        ('ms.npy', 'ms.npy is no text file with a list of pairs; of a single pair name the other image with --guide.'),
+        ('bands', 'bands is no text file with a list of pairs'),
+        ('absent.txt', 'There is no file'),
+    ):
+        assert main(['pair', '--input', str(tmp_path / name), '--output', str(tmp_path / 'out')]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_degradation_of_the_reduced_pair(main, tmp_path, capsys):
+    for name, cube in (('a.npy', image(16, 8, 3, 65535)), ('b.npy', image(32, 16, 1, 65535))):
+        np.save(tmp_path / name, cube)
+    command = ['pair', '--input', str(tmp_path / 'a.npy'), '--guide', str(tmp_path / 'b.npy'), '--reduced']
+    command += ['--output', str(tmp_path / 'out'), '--degradation']
+    with pytest.raises(SystemExit):
+        main([*command, '[average]'])
+    assert 'is neither a preset nor a preset with options such as' in capsys.readouterr().err
+    assert main([*command, '{preset: sensor_mtf, nyquist_gain: 0.2}']) == 0
+    assert 'sensor_mtf x2: MTF 0.2 at Nyquist' in CubeStore(tmp_path / 'out' / 'train_lq.lmdb').header('a').source
 
 
 def test_ratio_of_the_sides():
