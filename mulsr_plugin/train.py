@@ -6,6 +6,7 @@ under ``torchrun``.
 
 SIGTERM and SIGINT end a run in order: it finishes its iteration, saves a state and exits with
 :data:`mulsr_plugin.utils.stop_signals.EXIT_STOPPED` (75). A second signal, two seconds later or more, ends it at once.
+``--minutes N`` ends it like that N minutes after its start, for machines that are lent for short pieces of time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from datetime import timedelta
 from os import path as osp
 from typing import Any
 
-from mulsr_plugin.autoload import install
+_STARTED = time.monotonic()  # before PyTorch, whose import takes seconds
+
+from mulsr_plugin.autoload import install  # noqa: E402
 
 install()
 
@@ -83,7 +86,7 @@ class Trainer:
         self.model.extra_training_state = self._extra_training_state
         self.epoch, self.batch_in_epoch, self.current_iter = 0, 0, 0
         self.validation_is_due = False
-        self.stop_signals = StopSignals()
+        self.stop_signals = StopSignals(None if args.minutes is None else _STARTED + 60 * args.minutes)
         self.generators: dict[str, Any] | None = None
         if state is not None:
             self._resume(state)
@@ -153,7 +156,6 @@ class Trainer:
             'layout': self._layout(),
             'generators': states,
             'validation_is_due': self.validation_is_due,
-            'best_metric_results': getattr(self.model, 'best_metric_results', {}),
         }
 
     def _resume(self, state: dict[str, Any]) -> None:
@@ -165,8 +167,6 @@ class Trainer:
             self.batch_in_epoch = state['batch_in_epoch']
             self.generators = state['generators'][self.opt['rank']]
             self.validation_is_due = state.get('validation_is_due', False)
-        if state.get('best_metric_results'):
-            self.model.best_metric_results = state['best_metric_results']
         self.logger.info(
             f'Resuming from epoch {self.epoch}, batch {self.batch_in_epoch} of {self.batches_per_epoch}, '
             f'iteration {self.current_iter}.'
@@ -198,20 +198,24 @@ class Trainer:
         """
         start = time.time()
         with self.stop_signals:
+            is_complete = True
             try:
-                is_complete = self._train(int(self.opt['train']['total_iter']))
-                if is_complete:
-                    self._finish(time.time() - start)
+                self._train(int(self.opt['train']['total_iter']))
+                self._finish(time.time() - start)
             except StopRequested:
                 is_complete = False
-            if not is_complete:
+            if not is_complete:  # by now the loader's workers have ended
                 self._save_stopped()
         if self.tb_logger:
             self.tb_logger.close()
         return is_complete
 
-    def _train(self, total: int) -> bool:
-        """Run the iterations that are left; return False where a signal ends them early."""
+    def _train(self, total: int) -> None:
+        """Run the iterations that are left.
+
+        Raises:
+            StopRequested: A signal has come to this process or another one of the run.
+        """
         messages = MessageLogger(self.opt, self.current_iter, self.tb_logger)
         iter_timer, data_timer = AvgTimer(), AvgTimer()
         self._validate_if_due()
@@ -227,15 +231,13 @@ class Trainer:
                 iter_timer.record()
                 if self.current_iter % self.opt['logger']['print_freq'] == 0:
                     self._log(messages, iter_timer, data_timer)
-                if self._must_stop():
-                    return False
+                self._stop_if_asked()
                 self._save_and_validate()
                 data_timer.start()
                 iter_timer.start()
             else:
                 break
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
-        return True
 
     def _step(self, batch: dict[str, Any]) -> None:
         self.current_iter += 1
@@ -246,10 +248,11 @@ class Trainer:
         val = self.opt.get('val')
         self.validation_is_due = val is not None and self.current_iter % val['val_freq'] == 0
 
-    def _must_stop(self) -> bool:
-        """Tell whether any process was asked to stop; not within the batches of one accumulated step."""
+    def _stop_if_asked(self) -> None:
+        """Raise StopRequested if any process was asked to stop; not within the batches of one accumulated step."""
         within_step = getattr(self.model, 'batches_since_step', 0) > 0
-        return any_of(self.stop_signals.name is not None, self.model.device) and not within_step
+        if any_of(self.stop_signals.name is not None, self.model.device) and not within_step:
+            raise StopRequested
 
     def _log(self, messages: MessageLogger, iter_timer: AvgTimer, data_timer: AvgTimer) -> None:
         messages(
@@ -260,8 +263,18 @@ class Trainer:
                 'time': iter_timer.get_avg_time(),
                 'data_time': data_timer.get_avg_time(),
                 **self.model.get_current_log(),
+                **self._gpu_use(),
             }
         )
+
+    def _gpu_use(self) -> dict[str, float]:
+        """Percent of the last second in which the GPU was at work; nothing without a GPU or NVIDIA's pynvml."""
+        if self.model.device.type != 'cuda':
+            return {}
+        try:
+            return {'gpu_percent': torch.cuda.utilization(self.model.device)}
+        except (ImportError, RuntimeError):
+            return {}
 
     def _save_and_validate(self) -> None:
         if self.current_iter % self.opt['logger']['save_checkpoint_freq'] == 0:
@@ -271,6 +284,7 @@ class Trainer:
 
     def _validate_if_due(self) -> None:
         if self.validation_is_due:
+            self._stop_if_asked()  # while the state was being saved
             self._validate()
             self.validation_is_due = False
 

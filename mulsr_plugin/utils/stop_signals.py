@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: SIGTERM of a cluster that takes its node back, SIGINT of Ctrl-C."""
+"""What asks a training to stop: SIGTERM of a cluster that takes its node back, SIGINT of Ctrl-C, a time budget."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 EXIT_STOPPED = 75
 # torchrun passes on a signal that a cluster has sent to every process already: that is no second request
 REPEAT_AFTER = 2.0  # seconds
+_TIME_BUDGET = 'The time budget'
 
 
 class StopRequested(BaseException):
@@ -29,25 +30,39 @@ class StopSignals:
 
     The main thread alone may enter the block. Outside of it the handlers are those from before.
 
+    Args:
+        deadline: Time of ``time.monotonic()`` from which on the time of the run is used up, which stops it as a signal
+            does. Default: None, no such time.
+
     Attributes:
         name: Name of the first signal that came, or None.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.name: str | None = None
+        self._deadline = deadline
+        self._timer: threading.Timer | None = None
+        self._time_is_up = False
         self._came_at = 0.0
         self._interrupts = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
         self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        if self._deadline is not None:
+            self._timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), self._end_time)
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()  # a signal that it is about to raise must find our handler
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -56,18 +71,27 @@ class StopSignals:
         """Within this block a signal raises :class:`StopRequested`: for work that may be dropped at any point.
 
         Raises:
-            StopRequested: A signal comes.
+            StopRequested: A signal comes, or has come before.
         """
         self._interrupts = True
         try:
+            if self.name is not None:
+                raise StopRequested
             yield
         finally:
             self._interrupts = False
 
+    def _end_time(self) -> None:
+        self._time_is_up = True
+        signal.raise_signal(signal.SIGTERM)  # only a signal leaves what the main thread is doing
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.name is None:
+        if self.name == _TIME_BUDGET:  # that was nobody's first request
             self.name, self._came_at = signal.Signals(number).name, now
+        elif self.name is None:
+            self.name = _TIME_BUDGET if self._time_is_up else signal.Signals(number).name
+            self._came_at = now
             if self._interrupts:
                 self._interrupts = False
                 raise StopRequested
