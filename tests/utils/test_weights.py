@@ -41,6 +41,7 @@ class Payload:
 @pytest.mark.parametrize('forced', [False, True])
 def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, name, forced):
     """Also where the environment asks PyTorch to run code by default."""
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)  # set by trainings in this process
     if forced:
         monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     path, payload = tmp_path / name, Payload(tmp_path / 'owned')
