@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-_LARGEST = 2**16
-"""No channel count, depth or scale needs more; a network of 10**30 modules would be built until the memory is full."""
+from mulsr_plugin.utils.options import LARGEST_OF_NETWORK
 
 
 def accepted_scales(upscale: int | Sequence[int]) -> tuple[int, ...]:
@@ -47,7 +46,7 @@ def check_positive(name: str, value: int, multiple_of: int = 1) -> None:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_OF_NETWORK
 
 
 def check_inputs(

@@ -242,8 +242,8 @@ def _open_zip(path: Path) -> Iterator[Callable[[str], bytes]]:
         def read(name: str) -> bytes:
             try:
                 return archive.read(name)
-            # A damaged member ends in any of these, by where the damage is; an encrypted one in RuntimeError.
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            # A damaged member ends in many errors, by where the damage is; an encrypted one in RuntimeError.
+            except Exception as error:
                 raise ValueError(f'{path}: {name} cannot be read ({error}); download the data set again.') from error
 
         yield read
@@ -253,7 +253,9 @@ def _open_zip(path: Path) -> Iterator[Callable[[str], bytes]]:
 def _opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # likewise
         raise ValueError(f'{path} is no whole zip file ({error}); download the data set again.') from error
     with archive:
         yield archive

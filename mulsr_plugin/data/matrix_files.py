@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import scipy.io
+
+from mulsr_plugin.data.formats.common import FormatError, ReadOptions
+from mulsr_plugin.data.formats.mat import read_arrays
+from mulsr_plugin.data.formats.numpy_files import read_npy
+from mulsr_plugin.utils.files import read_lines
 
 SUFFIXES = ('.mat', '.csv', '.npy')
 
@@ -39,10 +43,13 @@ def read_matrices(name: str, option: str) -> dict[str, np.ndarray]:
     suffix = path.suffix.lower()
     if suffix == '.mat':
         return _of_mat(path, variable, option)
-    try:
-        matrix = np.load(path, allow_pickle=False) if suffix == '.npy' else _read_csv(path)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f'{path} is not a plain matrix of numbers ({error}); correct the file.') from error
+    if suffix == '.npy':
+        matrix = read_npy(path, ReadOptions()).values
+    else:
+        try:
+            matrix = _read_csv(path)
+        except ValueError as error:
+            raise ValueError(f'{path} is not a plain matrix of numbers ({error}); correct the file.') from error
     if not _is_matrix(matrix):
         raise ValueError(f'{path} holds {shape_text(matrix)} of {matrix.dtype}, expected a matrix of real numbers.')
     return {path.name: matrix}
@@ -59,7 +66,7 @@ def _split(name: str) -> tuple[Path, str | None]:
 
 
 def _read_csv(path: Path) -> np.ndarray:
-    lines = [line.partition('#')[0].strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
+    lines = [line.partition('#')[0].strip() for line in read_lines(path)]
     lines = [line for line in lines if line]
     separator = next((mark for mark in (',', ';') if any(mark in line for line in lines)), None)
     rows = [[cell.strip() for cell in line.split(separator)] for line in lines]
@@ -79,38 +86,14 @@ def _is_number(text: str) -> bool:
 
 
 def _of_mat(path: Path, variable: str | None, option: str) -> dict[str, np.ndarray]:
-    arrays = _read_mat_arrays(path)
+    arrays = read_arrays(path)
     held = ', '.join(f'{key} ({shape_text(array)})' for key, array in arrays.items()) or 'no arrays'
     if variable is not None and variable not in arrays:
-        raise ValueError(f'{path} holds {held}; {variable!r} is not one of them: correct {option}.')
+        raise FormatError(f'{path} holds {held}; {variable!r} is not one of them: correct {option}.')
     matrices = {key: array for key, array in arrays.items() if variable in (None, key) and _is_matrix(array)}
     if not matrices:
-        raise ValueError(f'{path} holds {held}; expected a matrix of real numbers for {option}.')
+        raise FormatError(f'{path} holds {held}; expected a matrix of real numbers for {option}.')
     return matrices
-
-
-def _read_mat_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        content = scipy.io.loadmat(str(path))
-    except NotImplementedError:  # how SciPy declines v7.3, which is HDF5
-        return _read_hdf5_arrays(path)
-    # SciPy fails in any manner on a damaged file.
-    except Exception as error:
-        raise ValueError(f'{path} cannot be read as a MATLAB file ({error}); save it again.') from error
-    return {key: value for key, value in content.items() if not key.startswith('__')}
-
-
-def _read_hdf5_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f"{path} is MATLAB v7.3, which needs h5py: pip install 'mulsr-plugin[formats]'.") from error
-    try:
-        with h5py.File(path, 'r') as file:
-            # HDF5 lists MATLAB's column-major axes in reverse.
-            return {key: item[()].T for key, item in file.items() if isinstance(item, h5py.Dataset)}
-    except OSError as error:
-        raise ValueError(f'{path} cannot be read as a MATLAB v7.3 file ({error}); save it again.') from error
 
 
 def _is_matrix(array: np.ndarray) -> bool:

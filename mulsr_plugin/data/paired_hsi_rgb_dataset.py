@@ -21,6 +21,7 @@ from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.device_degradation import STORABLE, storable
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
+from mulsr_plugin.utils.files import read_lines
 from mulsr_plugin.utils.options import BLOCK, BOOLEAN, NAME, TEXT, Rule, check_block, choice, either, integer, require
 
 _TRAIN_RULES = {
@@ -372,9 +373,7 @@ def _read_key_list(path: str, known: list[str], root_key: str) -> list[str]:
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f'meta_info_file {str(file)!r} does not exist; correct the path.')
-    lines = (
-        re.split(r'\s+\(', line.partition('#')[0])[0].strip() for line in file.read_text(encoding='utf-8').splitlines()
-    )
+    lines = (re.split(r'\s+\(', line.partition('#')[0])[0].strip() for line in read_lines(file))
     names = dict.fromkeys(line for line in lines if line)
     keys = [name if name in known else Path(name).stem for name in names]
     missing = sorted(set(keys) - set(known))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mulsr_plugin.data.cube_store import PathLike
+from mulsr_plugin.utils.files import read_lines
 
 SPLITS_FOLDER = Path(__file__).parent / 'splits'
 PHASES = ('train', 'test')
@@ -65,7 +66,7 @@ def read_split(name_or_path: PathLike) -> SceneSplit:
             raise FileNotFoundError(f'There is no split list {name_or_path}: give a text file, or one of {names}.')
     phases: dict[str, list[str]] = {phase: [] for phase in PHASES}
     section = None
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         text = line.partition('#')[0].strip()
         if text.startswith('['):
             section = text.strip('[] ')

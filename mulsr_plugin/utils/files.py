@@ -7,6 +7,18 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 text file.
+
+    Raises:
+        ValueError: It is something else than text.
+    """
+    try:
+        return path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no text file in UTF-8 ({error.reason}); correct or replace it.') from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make the entries of a folder durable; some file systems do not offer it, and lose nothing by that."""
     with suppress(OSError):

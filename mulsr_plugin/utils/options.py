@@ -13,6 +13,9 @@ LARGEST_INTEGER = 2**31 - 1
 LARGEST_NUMBER = 1e30
 """No option needs more, and beyond 64 bits or float32 PyTorch and NumPy fail in their own ways."""
 
+LARGEST_OF_NETWORK = 2**16
+"""Nor a channel count, depth or scale; a network of 10**30 modules would be built until the memory is full."""
+
 
 class RunError(ValueError):
     """A run that has begun cannot go on, for a reason that its user can change."""
@@ -88,7 +91,8 @@ def _check_is_block(block: Any, where: str) -> None:
 def check_constructor_options(block: Mapping[str, Any], constructor: Callable[..., Any], where: str) -> None:
     """Check ``block`` (without ``type``) against the parameters of the class that it will be passed to.
 
-    Values are checked as far as defaults tell what they are: true or false, a text, or a number with a fraction.
+    Values are checked as far as defaults tell what they are: true or false, a text, or a number with a fraction. Whole
+    numbers are bounded by ``LARGEST_OF_NETWORK``.
 
     Raises:
         ValueError: A key is no parameter of the class, a parameter without default is missing, or a value is wrong.
@@ -98,7 +102,7 @@ def check_constructor_options(block: Mapping[str, Any], constructor: Callable[..
         return
     check_keys(block, [*parameters, 'type'], where)
     require(block, [n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL], where)
-    rules = {key: _KINDS.get(type(parameters[key].default), ANYTHING) for key in block if key != 'type'}
+    rules = {key: _KINDS.get(type(parameters[key].default), _BOUNDED) for key in block if key != 'type'}
     check_block({key: block[key] for key in rules}, rules, where)
 
 
@@ -178,6 +182,7 @@ _KINDS: dict[type, Rule] = {
     float: Rule(lambda v: _is_number(v), 'a number', may_be_none=False),
     str: Rule(lambda v: isinstance(v, str), 'a text', may_be_none=False),
 }
+_BOUNDED = Rule(lambda v: not isinstance(v, int) or abs(v) <= LARGEST_OF_NETWORK, f'at most {LARGEST_OF_NETWORK}')
 
 
 def _is_number(value: Any) -> bool:

@@ -38,6 +38,8 @@ LARGEST_V5_VARIABLE = 2**31 - 1  # bytes
 V5_HEADER = 128
 V5_COMPRESSED = 15
 V5_TAGS = 1024  # bytes at the beginning of an array that hold its tags, with room for the longest name
+V5_NUMBERS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes of a number by its type's code
+V5_COMPLEX = 0x0800  # flag
 
 
 class Variable(NamedTuple):
@@ -45,6 +47,15 @@ class Variable(NamedTuple):
 
     shape: tuple[int, ...]
     kind: str
+
+
+class V5Array(NamedTuple):
+    """What the tags of an array in a v5 file say: bytes unpacked and as stored, code of the type, whether complex."""
+
+    nbytes: int
+    stored: int
+    code: int
+    is_complex: bool
 
 
 def read_mat(path: Path, options: ReadOptions) -> RawImage:
@@ -65,12 +76,33 @@ def read_mat(path: Path, options: ReadOptions) -> RawImage:
         ) from error
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of real numbers of a ``.mat`` file of any version, in MATLAB's order of the axes.
+
+    Raises:
+        ImportError: The file is v7.3 and h5py is not installed.
+        FormatError: The file is damaged.
+    """
+    try:
+        if not _is_hdf5(path):
+            variables = _v5_variables(path)
+            return _load_v5(path, variables, [name for name, v in variables.items() if v.kind in CLASS_SIZES])
+        with _h5py(path).File(path, 'r') as file:
+            kinds = {name: _hdf5_variable(item) for name, item in file.items() if not name.startswith('#')}
+            return {name: _load_hdf5(path, file, name) for name, v in kinds.items() if v.kind in CLASS_SIZES}
+    except (ImportError, FormatError, PermissionError):
+        raise
+    # Readers of foreign formats fail in any manner on a damaged file.
+    except Exception as error:
+        raise FormatError(f'{path} cannot be read as a MATLAB file ({error}); save it again.') from error
+
+
 def read_companion(path: Path, name: str) -> np.ndarray | None:
-    """Read one more variable of a file that :func:`read_mat` can read, of any class, in MATLAB's order of the axes.
+    """Read one more array of a file that :func:`read_mat` can read, in MATLAB's order of the axes.
 
     Args:
         path (Path): ``.mat`` file of any version.
-        name (str): Variable.
+        name (str): Variable, numbers or truth values.
 
     Returns:
         ndarray | None: Its values; None if the file has none of this name.
@@ -81,10 +113,11 @@ def read_companion(path: Path, name: str) -> np.ndarray | None:
     """
     try:
         if not _is_hdf5(path):
-            return scipy.io.loadmat(str(path), appendmat=False, variable_names=[name]).get(name)
+            variables = _v5_variables(path)
+            return _load_v5(path, variables, [name])[name] if name in variables else None
         with _h5py(path).File(path, 'r') as file:
-            return np.asarray(file[name][()]).T if name in file else None
-    except (ImportError, PermissionError):
+            return _load_hdf5(path, file, name) if name in file else None
+    except (ImportError, FormatError, PermissionError):
         raise
     # Readers of foreign formats fail in any manner on a damaged file.
     except Exception as error:
@@ -114,24 +147,48 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _read_v5(path: Path, options: ReadOptions) -> RawImage:
-    # whosmat reads the directory only, so a file with many variables costs no more than its cube.
-    variables = {name: Variable(shape, kind) for name, shape, kind in scipy.io.whosmat(str(path), appendmat=False)}
+    variables = _v5_variables(path)
     name = _choose(path, variables, options)
-    chosen = [name, *_companions(variables)]
-    sizes = _v5_sizes(path)
-    for each in chosen:
-        declared = _nbytes(variables[each])
-        unpacked, stored = sizes.get(each, (declared, path.stat().st_size))
-        check_declared_size(path, unpacked, stored)
-        # Values may lie in a smaller type than their class, but never in a larger one.
-        if not declared // 8 <= unpacked <= declared:
-            raise FormatError(
-                f'{path}: {each} has {unpacked} bytes of values, its shape says {declared}: it is damaged.'
-            )
-    found = scipy.io.loadmat(str(path), appendmat=False, variable_names=chosen)
-    if np.iscomplexobj(found[name]):
-        raise FormatError(f'{path}: {name} is complex; a cube holds real values.')
+    found = _load_v5(path, variables, [name, *_companions(variables)])
     return _assemble(path, name, variables[name].kind, found)
+
+
+def _v5_variables(path: Path) -> dict[str, Variable]:
+    # whosmat reads the directory only, so a file with many variables costs no more than those that are wanted.
+    return {name: Variable(shape, kind) for name, shape, kind in scipy.io.whosmat(str(path), appendmat=False)}
+
+
+def _load_v5(path: Path, variables: dict[str, Variable], names: list[str]) -> dict[str, np.ndarray]:
+    """Read arrays of numbers; SciPy, which believes what tags say and may crash, is given checked ones only."""
+    arrays = _v5_arrays(path)
+    for name in names:
+        if variables[name].kind not in (*CLASS_SIZES, 'logical'):
+            raise FormatError(f'{path}: {name} is a {variables[name].kind}, expected numbers.')
+        _check_v5(path, name, _nbytes(variables[name]), arrays)
+    found = scipy.io.loadmat(str(path), appendmat=False, variable_names=names)
+    for name in names:
+        # v4 says it in the number type itself
+        if np.iscomplexobj(found[name]):
+            raise FormatError(f'{path}: {name} is complex; a cube holds real values.')
+    return {name: found[name] for name in names}
+
+
+def _check_v5(path: Path, name: str, declared: int, arrays: dict[str, V5Array] | None) -> None:
+    """Refuse an array whose tags do not agree with its shape, ``declared`` bytes, or with anything."""
+    if arrays is None:
+        check_declared_size(path, declared, path.stat().st_size)
+        return
+    array = arrays.get(name)
+    if array is None or array.code not in V5_NUMBERS:
+        raise FormatError(f'{path}: the tags of {name} are those of no array of numbers: it is damaged.')
+    if array.is_complex:
+        raise FormatError(f'{path}: {name} is complex; a cube holds real values.')
+    check_declared_size(path, array.nbytes, array.stored)
+    # Values may lie in a smaller type than their class, but never in a larger one.
+    if not declared // 8 <= array.nbytes <= declared:
+        raise FormatError(
+            f'{path}: {name} has {array.nbytes} bytes of values, its shape says {declared}: it is damaged.'
+        )
 
 
 def _read_hdf5(path: Path, options: ReadOptions) -> RawImage:
@@ -141,10 +198,14 @@ def _read_hdf5(path: Path, options: ReadOptions) -> RawImage:
         name = _choose(path, variables, options)
         found = {}
         for each in [name, *_companions(variables)]:
-            check_declared_size(path, file[each].nbytes, file[each].id.get_storage_size())
-            # HDF5 lists MATLAB's column-major axes in reverse.
-            found[each] = np.asarray(file[each][()]).T
+            found[each] = _load_hdf5(path, file, each)
     return _assemble(path, name, variables[name].kind, found)
+
+
+def _load_hdf5(path: Path, file: Any, name: str) -> np.ndarray:
+    check_declared_size(path, file[name].nbytes, file[name].id.get_storage_size())
+    # HDF5 lists MATLAB's column-major axes in reverse.
+    return np.asarray(file[name][()]).T
 
 
 def _h5py(path: Path) -> Any:
@@ -215,16 +276,13 @@ def _nbytes(variable: Variable) -> int:
     return count
 
 
-def _v5_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    """Return the bytes of the values of every v5 variable, unpacked and as they lie in the file.
-
-    SciPy unpacks whatever a file holds, so they are looked up in the tags first (MathWorks, "MAT-File Format").
-    """
-    sizes = {}
+def _v5_arrays(path: Path) -> dict[str, V5Array] | None:
+    """Return what the tags of a v5 file say of its arrays (MathWorks, "MAT-File Format"); None for v4."""
+    arrays = {}
     with open(path, 'rb') as file:
         header = file.read(V5_HEADER)
         if 0 in header[:4]:  # v4, which compresses nothing and knows no cubes
-            return {}
+            return None
         order = '<' if header.endswith(b'IM') else '>'
         while len(tag := file.read(8)) == 8:
             kind, length = struct.unpack(f'{order}II', tag)
@@ -232,22 +290,23 @@ def _v5_sizes(path: Path) -> dict[str, tuple[int, int]]:
             start = file.read(min(length, V5_TAGS))
             start = zlib.decompressobj().decompress(start, V5_TAGS) if kind == V5_COMPRESSED else tag + start
             with suppress(struct.error):  # other objects have no values where an array has them
-                name, nbytes = _v5_values(start, order)
-                sizes[name] = nbytes, length
+                name, array = _v5_array(start, order, length)
+                arrays[name] = array
             file.seek(following)
-    return sizes
+    return arrays
 
 
-def _v5_values(start: bytes, order: str) -> tuple[str, int]:
-    """Read name and size of an array from the beginning of its element: tag, flags, sides, name, tag of the values."""
-    at, content, size = 8, b'', 0
+def _v5_array(start: bytes, order: str, stored: int) -> tuple[str, V5Array]:
+    """Read the beginning of an array's element: its tag, then flags, sides, name and the tag of the values."""
+    at, parts, code, size = 8, [], 0, 0
     for _ in range(4):
         kind, size = struct.unpack_from(f'{order}II', start, at)
-        name, small = content, kind >> 16  # a small element has its size there and its content in the tag
-        size = small or size
-        content = start[at + 4 : at + 4 + size] if small else start[at + 8 : at + 8 + size]
+        small = kind >> 16  # a small element has its size there and its content in the tag
+        code, size = kind & 0xFFFF, small or size
+        parts.append(start[at + 4 : at + 4 + size] if small else start[at + 8 : at + 8 + size])
         at += 8 if small else 8 + (size + 7) // 8 * 8
-    return name.decode('latin-1'), size
+    (flags,) = struct.unpack_from(f'{order}I', parts[0])
+    return parts[2].decode('latin-1'), V5Array(size, stored, code, bool(flags & V5_COMPLEX))
 
 
 def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray]) -> RawImage:

@@ -54,7 +54,10 @@ def read_npz(path: Path, options: ReadOptions) -> RawImage:
             name = _choose(path, archive, members, options)
             found = {each: _read_member(path, archive, members[each]) for each in COMPANIONS if each in members}
             values = _read_member(path, archive, members[name])
-    except zipfile.BadZipFile as error:
+    except (FormatError, PermissionError):
+        raise
+    # Readers of foreign formats fail in any manner on a damaged file.
+    except Exception as error:
         raise FormatError(f'{path} is no whole .npz file ({error}): copy it again.') from error
     return _assemble(values, found)
 
@@ -110,7 +113,8 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np
             header = np.lib.format.read_array_header_1_0(file)
         else:
             header = np.lib.format.read_array_header_2_0(file)
-    except (ValueError, EOFError, OSError) as error:
+    # NumPy parses the header as Python, which fails in many ways
+    except Exception as error:
         raise FormatError(f'{path} is no whole NumPy file ({error}): copy or save it again.') from error
     if header[2].hasobject:
         raise FormatError(
