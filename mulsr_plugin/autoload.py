@@ -39,6 +39,7 @@ FUNCTIONAL_TENSOR = 'torchvision.transforms.functional_tensor'
 PACKAGES = {
     'mulsr_plugin.archs': '_arch',
     'mulsr_plugin.data': '_dataset',
+    'mulsr_plugin.losses': '_loss',
     'mulsr_plugin.metrics': '',
     'mulsr_plugin.models': '_model',
 }
@@ -57,6 +58,7 @@ NAMES = {
         'Unguided': 'mulsr_plugin.archs.adapters_arch',
     },
     'dataset': {'PairedHSIRGBDataset': 'mulsr_plugin.data.paired_hsi_rgb_dataset'},
+    'loss': {'L1SAMLoss': 'mulsr_plugin.losses.l1_sam_loss'},
     'metric': {
         'calculate_hsi_psnr': 'mulsr_plugin.metrics.psnr',
         'calculate_mpsnr': 'mulsr_plugin.metrics.psnr',

@@ -47,9 +47,8 @@ class Probe(torch.utils.data.Dataset):
         return os.getpid(), names()
 
 def names():
-    from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
     from mulsr_plugin import autoload
-    held = ARCH_REGISTRY.keys() | DATASET_REGISTRY.keys() | METRIC_REGISTRY.keys() | MODEL_REGISTRY.keys()
+    held = set().union(*(registry.keys() for registry in autoload.registries().values()))
     return {kind: sorted(held & ours.keys()) for kind, ours in autoload.NAMES.items()}
 
 def loaders():

@@ -289,8 +289,19 @@ def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
             # chunks of bands are averaged, which is exact for means alone
             reduction = {'reduction': train[name].get('reduction')}
             check_block(reduction, {'reduction': choice('mean')}, f'train: {name}')
+            if getattr(loss, 'needs_all_bands', False):
+                _check_all_bands(train, train[name]['type'], 'band_update' in rules)
     _check_optimizer(train['optim_g'])
     _check_scheduler(train['scheduler'])
+
+
+def _check_all_bands(train: Mapping[str, Any], loss: str, has_band_update: bool) -> None:
+    """Refuse a loss of whole spectra in a training that computes some bands at a time."""
+    if train.get('bands_per_chunk') is not None or (has_band_update and train.get('band_update') != 'joint'):
+        raise ValueError(
+            f'train: {loss} compares whole spectra, but the training computes some bands at a time; set '
+            f'{"band_update: joint and " if has_band_update else ""}no bands_per_chunk, or take another loss.'
+        )
 
 
 def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
