@@ -21,7 +21,7 @@ from mulsr_plugin.utils.benchmark_options import METRICS, load_benchmark_options
 
 OPTIONS = Path(__file__).parents[1] / 'options'
 BENCHMARKS = [OPTIONS / 'benchmark_cave_x8.yml', OPTIONS / 'benchmark_ablation_cave_x8.yml']
-FILES = sorted(set(OPTIONS.rglob('*.yml')) - set(BENCHMARKS))
+FILES = sorted(set(OPTIONS.rglob('*.yml')) - set(BENCHMARKS) - set(OPTIONS.glob('search/*.yml')))
 MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel}
 PARAMETERS = {
     'train_mulsr_cave_x8': 2_509_328,
