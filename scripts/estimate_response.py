@@ -14,17 +14,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mulsr_plugin.data.formats import read_cube, read_numbers
+from mulsr_plugin.data.formats import read_cube
 from mulsr_plugin.data.response_estimation import estimate_of_pair, write_response
-from mulsr_plugin.data.sources import add_reading_arguments, reading_options
+from mulsr_plugin.data.sources import add_cube_arguments, add_reading_arguments, cube_options, reading_options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--hsi', required=True, help='cube, of any format that prepare_dataset.py reads')
-    add_reading_arguments(parser)
-    parser.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres of the cube')
+    add_cube_arguments(parser)
     parser.add_argument('--rgb', required=True, help='guide of the same ground; as large as the cube, or whole times')
     add_reading_arguments(parser, 'guide-', 'guide')
     parser.add_argument(
@@ -39,8 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def estimate(args: argparse.Namespace) -> None:
     """Read the pair, fit, write, and tell how well it fits."""
-    wavelengths = None if args.wavelengths is None else read_numbers(args.wavelengths)
-    cube = read_cube(args.hsi, wavelengths=wavelengths, **reading_options(args))
+    cube = read_cube(args.hsi, **cube_options(args))
     guide = read_cube(args.rgb, is_guide=True, **reading_options(args, 'guide_'))
     result = estimate_of_pair(cube, guide, args.degradation)
     write_response(args.output, result, cube.wavelengths)

@@ -25,7 +25,7 @@ from basicsr.utils import get_root_logger  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.data.pair import PairFiles  # noqa: E402
-from mulsr_plugin.data.sources import add_reading_arguments, reading_options  # noqa: E402
+from mulsr_plugin.data.sources import add_cube_arguments, add_reading_arguments, cube_options, reading_options  # noqa: E402
 from mulsr_plugin.models.inference import DEFAULT_HALO, Progress  # noqa: E402
 from mulsr_plugin.models.precision import PRECISIONS  # noqa: E402
 from mulsr_plugin.utils.infer import InferenceJob, infer  # noqa: E402
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--rgb', type=Path, required=True, help='high-resolution guide image of the same ground')
     parser.add_argument('--out', type=Path, required=True, help='file to write; a preview NAME_preview.png joins it')
     parser.add_argument('--opt', type=Path, help='option file of the training, for weights that do not tell a network')
-    add_reading_arguments(parser)
+    add_cube_arguments(parser)
     add_reading_arguments(parser, 'rgb-', 'guide')
     parser.add_argument('--spectral-response', help="of the guide's camera, to measure the spatial consistency")
     parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N; default: a GPU where there is one')
@@ -66,7 +66,7 @@ def _positive(text: str) -> int:
 
 def job_of(args: argparse.Namespace) -> InferenceJob:
     """Return the job that a command line describes."""
-    images = PairFiles(args.hsi.stem, args.hsi, args.rgb, reading_options(args), reading_options(args, 'rgb_'))
+    images = PairFiles(args.hsi.stem, args.hsi, args.rgb, cube_options(args), reading_options(args, 'rgb_'))
     return InferenceJob(
         weights=args.weights,
         images=images,

@@ -122,11 +122,11 @@ def _cave(path: str, args: argparse.Namespace) -> list[SourceScene]:
 
 
 def _mat(path: str, args: argparse.Namespace) -> list[SourceScene]:
-    return cube_scenes(path, '.mat', **_cube_options(args))
+    return cube_scenes(path, '.mat', **cube_options(args))
 
 
 def _cubes(path: str, args: argparse.Namespace) -> list[SourceScene]:
-    return cube_scenes(path, **_cube_options(args))
+    return cube_scenes(path, **cube_options(args))
 
 
 def _harvard(path: str, args: argparse.Namespace) -> list[SourceScene]:
@@ -134,28 +134,30 @@ def _harvard(path: str, args: argparse.Namespace) -> list[SourceScene]:
 
 
 def _colosseum(path: str, args: argparse.Namespace) -> list[SourceScene]:
-    cube_options, guide_options = reading_options(args), reading_options(args, 'guide_')
-    return colosseum_scenes(path, args.guide, args.test_part, cube_options, guide_options)
+    of_cube, of_guide = reading_options(args), reading_options(args, 'guide_')
+    return colosseum_scenes(path, args.guide, args.test_part, of_cube, of_guide)
 
 
 def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
-    cube_options, guide_options = _cube_options(args), reading_options(args, 'guide_')
+    of_cube, of_guide = cube_options(args), reading_options(args, 'guide_')
     if args.guide is None:
         if args.name is not None:
             raise ValueError('--name names a single pair; the names of a list stand in its lines.')
-        pairs = read_pair_list(path, cube_options, guide_options)
+        pairs = read_pair_list(path, of_cube, of_guide)
     else:
         key = scene_key(path) if args.name is None else check_key(args.name)
-        pairs = [PairFiles(key, Path(path), Path(args.guide), cube_options, guide_options)]
+        pairs = [PairFiles(key, Path(path), Path(args.guide), of_cube, of_guide)]
     return pair_scenes(pairs, args.reduced, args.test_part, args.degradation)
 
 
-def _cube_options(args: argparse.Namespace) -> dict[str, Any]:
+def cube_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of ``read_cube`` from those of :func:`add_cube_arguments`."""
     wavelengths = None if args.wavelengths is None else read_numbers(args.wavelengths)
     return {**reading_options(args), 'wavelengths': wavelengths, 'drop_bad_bands': args.drop_bad_bands}
 
 
-def _add_cube_arguments(parser: argparse.ArgumentParser) -> None:
+def add_cube_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options with which a cube is read: those of :func:`add_reading_arguments` and what only cubes have."""
     add_reading_arguments(parser)
     parser.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres in nm or micrometres')
     parser.add_argument(
@@ -191,7 +193,7 @@ def _add_colosseum_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_cube_arguments(parser)
+    add_cube_arguments(parser)
     parser.add_argument(
         '--guide', help='high-resolution guide: RGB, panchromatic or multispectral; may be the same file'
     )
@@ -241,13 +243,13 @@ SOURCES: dict[str, Source] = {
         help='a folder of cubes: .mat, .npy, .npz, ENVI, TIFF, sub-folders of band PNGs',
         input_help='folder with one file (or sub-folder of PNGs) for each cube',
         scenes=_cubes,
-        add_arguments=_add_cube_arguments,
+        add_arguments=add_cube_arguments,
     ),
     'mat': Source(
         help='a folder of MATLAB files (v5 or v7.3), one cube (height, width, bands) each',
         input_help='folder with *.mat files',
         scenes=_mat,
-        add_arguments=_add_cube_arguments,
+        add_arguments=add_cube_arguments,
     ),
     'pair': Source(
         help='low-resolution cubes with high-resolution guides and no ground truth, of any sensor',

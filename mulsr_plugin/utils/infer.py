@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -16,7 +18,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from mulsr_plugin.data.cube import Cube
-from mulsr_plugin.data.formats import WRITERS, write_cube
+from mulsr_plugin.data.formats import WRITERS, files_read, files_written, write_cube
 from mulsr_plugin.data.formats.common import size_text, whole_files
 from mulsr_plugin.data.pair import PairFiles
 from mulsr_plugin.data.spectral_response import load_spectral_response
@@ -124,6 +126,7 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
         OSError: The output cannot be written; nothing is left behind then.
     """
     _check_output(job)
+    device = _device(job.device)
     cube, guide, scale = job.images.load()
     _check_space(job.output, cube, scale)
     job = replace(job, weights=_choose_weights(job, scale))
@@ -131,10 +134,11 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
     net, network = load_network(job.weights, scale, job.option_file)
     _check_fit(job, net, network['type'], cube, guide)
     _log().info(f'{network["type"]} x{scale}: {_size_text(cube)} and guide {_size_text(guide)}.')
-    for note in (*cube.notes, *guide.notes):
+    for note in (*cube.notes, *(f'guide: {note}' for note in guide.notes)):
         _log().info(note)
+    response = _response(job, cube, guide)
     shift = _check_registration(cube, guide, scale)
-    net = net.to(_device(job.device))
+    net = net.to(device)
     lq, rgb = _as_batch(cube), _as_batch(guide)
     tile, deviation = _cut(job, net, lq, rgb, scale)
     chunk = job.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=job.precision)
@@ -142,7 +146,7 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
         _log().info(f'{min(chunk, cube.num_bands)} of {cube.num_bands} bands at a time.')
     result = super_resolve(net, lq, rgb, None, chunk, tile, job.precision, progress)
     image = result.clamp_(0, 1)[0].permute(1, 2, 0)
-    consistency = _consistency(job, image, cube, guide)
+    consistency = _consistency(image, cube, guide, response)
     _write(job, image, cube, guide, scale)
     shape = (image.shape[0], image.shape[1], image.shape[2])
     return InferenceReport(shape, scale, network, shift, tile, deviation, consistency)
@@ -164,13 +168,18 @@ def _check_output(job: InferenceJob) -> None:
         raise ImportError(
             f"{job.output} needs rasterio to be written: pip install 'mulsr-plugin[formats]', or name a .mat or .npz."
         )
-    named = (job.images.cube, job.images.guide, job.weights)
+    named = (*files_read(job.images.cube), *files_read(job.images.guide), job.weights)
     inputs = {path.resolve() for path in named if path is not None}
-    for path in (job.output, job.preview):
+    for path in (*files_written(job.output), job.preview):
         if path.resolve() in inputs:
             raise FileExistsError(f'{path} is one of the inputs: name another file to write.')
         if path.exists() and not job.force:
             raise FileExistsError(f'{path} exists: name another file to write, or use --force to replace it.')
+    folder = _folder_of(job.output)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f'Nothing can be written to {folder} ({error.strerror}): name another place.') from error
 
 
 def _choose_weights(job: InferenceJob, scale: int) -> Path:
@@ -188,13 +197,18 @@ def _choose_weights(job: InferenceJob, scale: int) -> Path:
 
 
 def _check_space(output: Path, cube: Cube, scale: int) -> None:
-    folder = next(parent for parent in output.resolve().parents if parent.exists())
+    folder = _folder_of(output)
     needed, free = cube.values.nbytes * scale**2, shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
             f'The result takes {size_text(needed)}, but {folder} has only {size_text(free)} left: free some space or '
             'name another folder.'
         )
+
+
+def _folder_of(output: Path) -> Path:
+    """Return the nearest folder above an output that exists."""
+    return next(parent for parent in output.resolve().parents if parent.exists())
 
 
 def _check_fit(job: InferenceJob, net: nn.Module, name: str, cube: Cube, guide: Cube) -> None:
@@ -250,15 +264,27 @@ def _cut(
     return tile, deviation
 
 
-def _consistency(job: InferenceJob, image: Tensor, cube: Cube, guide: Cube) -> dict[str, float]:
+def _response(job: InferenceJob, cube: Cube, guide: Cube) -> np.ndarray | None:
+    """Load the response of the guide's camera, (channels, bands), where the job names one."""
+    if job.spectral_response is None:
+        return None
+    response = load_spectral_response(job.spectral_response, cube.num_bands, cube.wavelengths)
+    if len(response) != guide.num_bands:
+        raise ValueError(
+            f'The spectral response {job.spectral_response} has {len(response)} channel(s), but the guide '
+            f'{job.images.guide} has {guide.num_bands}: name the response of the camera that took it.'
+        )
+    return response
+
+
+def _consistency(image: Tensor, cube: Cube, guide: Cube, response: np.ndarray | None) -> dict[str, float]:
     """Compare the result with its inputs, in the range [0, 1], and log it."""
     lq, rgb = _in_unit_range(cube), _in_unit_range(guide)
     figures = {
         'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq),
         'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, measure='sam'),
     }
-    if job.spectral_response is not None:
-        response = load_spectral_response(job.spectral_response, cube.num_bands, cube.wavelengths)
+    if response is not None:
         figures['spatial consistency (RMSE)'] = calculate_spatial_consistency(image, rgb, response)
     for name, value in figures.items():
         _log().info(f'{name}: {value:.4g}')
@@ -304,6 +330,9 @@ def _size_text(cube: Cube) -> str:
 def _device(name: str) -> torch.device:
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    if name.startswith('cuda') and not torch.cuda.is_available():
-        raise ValueError(f'The device is {name}, but PyTorch sees no GPU: use --device cpu or auto.')
-    return torch.device(name)
+    if re.fullmatch(r'cpu|cuda(:\d+)?', name) is None:
+        raise ValueError(f'The device is {name}, expected auto, cpu, cuda or cuda:N.')
+    device, count = torch.device(name), torch.cuda.device_count()
+    if device.type == 'cuda' and (device.index or 0) >= count:
+        raise ValueError(f'The device is {name}, but PyTorch sees {count or "no"} GPU: use --device cpu or auto.')
+    return device

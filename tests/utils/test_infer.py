@@ -232,6 +232,48 @@ def test_existing_files_are_kept(job, tmp_path):
     assert job.output.stat().st_mtime_ns >= before
 
 
+def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(infer_module, 'super_resolve', None)  # all is told before the work
+    write_cube(tmp_path / 'lr.hdr', read_cube(job.images.cube))
+    header = (tmp_path / 'lr.hdr').read_text()
+    (tmp_path / 'lr.dat').rename(tmp_path / 'lr.bil')
+    images = PairFiles('lr', tmp_path / 'lr.bil', job.images.guide)
+    with pytest.raises(FileExistsError, match=r'lr\.hdr is one of the inputs'):
+        infer(changed(job, images=images, output=tmp_path / 'lr.dat', force=True))
+    (tmp_path / 'old.dat').write_text('precious')
+    with pytest.raises(FileExistsError, match=r'old\.dat exists: .* --force'):
+        infer(changed(job, images=images, output=tmp_path / 'old.hdr'))
+    assert ((tmp_path / 'lr.hdr').read_text(), (tmp_path / 'old.dat').read_text()) == (header, 'precious')
+
+
+def test_place_that_takes_no_file_is_seen_before_the_work(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(infer_module, 'super_resolve', None)
+    (tmp_path / 'file').write_text('no folder')
+    with pytest.raises(OSError, match=r'Nothing can be written to .*file \(Not a directory\): name another place'):
+        infer(changed(job, output=tmp_path / 'file' / 'sr.npy'))
+
+
+def test_bad_bands_and_wavelengths_by_the_command_line(job, tmp_path):
+    cube = read_cube(job.images.cube)
+    values = cube.values.astype(np.float32) / 2047
+    values[..., 2] = np.nan
+    np.savez(tmp_path / 'bad.npz', cube=values, scale_to_unit=1.0, bad_bands=[2])
+    (tmp_path / 'waves.txt').write_text('0.42 0.52 0.62 0.72 0.82')
+    arguments = [
+        '--weights',
+        job.weights,
+        '--hsi',
+        tmp_path / 'bad.npz',
+        '--rgb',
+        job.images.guide,
+        '--out',
+        job.output,
+    ]
+    arguments += ['--drop-bad-bands', '--wavelengths', tmp_path / 'waves.txt', '--device', 'cpu']
+    assert runpy.run_path(str(ROOT / 'scripts' / 'infer.py'))['main']([str(each) for each in arguments]) == 0
+    assert read_cube(job.output).wavelengths == (420, 520, 720, 820)
+
+
 def test_nothing_is_left_behind(job, monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError('in the middle')
@@ -247,12 +289,19 @@ def test_nothing_is_left_behind(job, monkeypatch):
     [
         (lambda job: changed(job, output=Path('sr.xyz')), r'sr\.xyz: no writer for \.xyz; choose one of \.mat'),
         (lambda job: changed(job, device='cuda:0'), 'The device is cuda:0, but PyTorch sees no GPU'),
+        (lambda job: changed(job, device='gpu'), 'The device is gpu, expected auto, cpu, cuda or cuda:N'),
+        (lambda job: changed(job, spectral_response='nikon_d7000'), "Spectral response 'nikon_d7000' is neither"),
+        (
+            lambda job: changed(job, spectral_response='gaussian:600/100'),
+            'gaussian:600/100 has 1 channel.s., but the guide .* has 3: name the response of the camera',
+        ),
         (lambda job: changed(job, precision='fp8'), "precision is 'fp8'"),
         (lambda job: changed(job, weights=Path('none.pth')), 'There is no checkpoint none.pth'),
         (lambda job: changed(job, tile_size=16, tile_halo=-4), 'the halo not negative'),
     ],
 )
-def test_mistakes_are_named(make, message, job):
+def test_mistakes_are_named_before_the_work(make, message, job, monkeypatch):
+    monkeypatch.setattr(infer_module, 'super_resolve', None)
     if 'cuda' in message and torch.cuda.is_available():
         pytest.skip('there is a GPU')
     with pytest.raises((ValueError, FileNotFoundError), match=message):

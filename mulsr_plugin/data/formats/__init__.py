@@ -35,11 +35,22 @@ from mulsr_plugin.data.formats.numpy_files import read_npy, read_npz, write_npy,
 from mulsr_plugin.data.formats.pictures import band_files, read_band_folder, read_picture, write_band_folder
 from mulsr_plugin.data.formats.raster import envi_files, read_envi, read_tiff, write_envi, write_tiff
 
-__all__ = ['AXES', 'FormatError', 'cube_files', 'read_cube', 'read_numbers', 'scene_key', 'write_cube']
+__all__ = [
+    'AXES',
+    'FormatError',
+    'cube_files',
+    'files_read',
+    'files_written',
+    'read_cube',
+    'read_numbers',
+    'scene_key',
+    'write_cube',
+]
 
 Reader = Callable[[Path, ReadOptions], RawImage]
 
 ENVI_SUFFIXES = ('.hdr', '.dat', '.img', '.raw', '.bsq', '.bil', '.bip', '.envi')
+ENVI_WRITTEN = ('.dat', '.hdr')
 READERS: dict[str, Reader] = {
     '.mat': read_mat,
     '.npy': read_npy,
@@ -142,8 +153,25 @@ def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
         )
     check_cube(path.name, cube.values, cube.scale, cube.wavelengths)
     writer = WRITERS[suffix]
-    with whole_files(path, overwrite, ('.dat', '.hdr') if writer is write_envi else ()) as temporary:
+    with whole_files(path, overwrite, ENVI_WRITTEN if writer is write_envi else ()) as temporary:
         writer(temporary, cube)
+
+
+def files_read(path: PathLike) -> tuple[Path, ...]:
+    """Return the files that :func:`read_cube` reads by this name: of ENVI header and data, else one."""
+    path = Path(path).expanduser()
+    try:
+        return envi_files(path) if READERS.get(path.suffix.lower(), read_envi) is read_envi else (path,)
+    except FileNotFoundError:
+        return (path,)
+
+
+def files_written(path: PathLike) -> tuple[Path, ...]:
+    """Return the files or the folder that :func:`write_cube` makes of this name: of ENVI data and header, else one."""
+    path = Path(path).expanduser()
+    if WRITERS.get(path.suffix.lower()) is not write_envi:
+        return (path,)
+    return tuple(path.with_suffix(suffix) for suffix in ENVI_WRITTEN)
 
 
 def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:

@@ -33,8 +33,8 @@ NANOMETRES_PER = {
 # Sides that make an order of axes doubtful: the supposed bands are as many as an image has columns.
 SMALLEST_SIDE = 64
 CLEARLY_MORE = 4
-# Largest values of integers, of 1 for that of their type: below the first 32 or 64 bits only hold counts of fewer, below
-# the second the same is likely of any type (11 or 12 bits in 16).
+# Largest values of integers, of 1 for that of their type: below the first, 32 or 64 bits only hold counts of fewer;
+# below the second the same is likely of any type (11 or 12 bits in 16).
 HARDLY_USED = 1 / 4096
 PARTLY_USED = 1 / 8
 
