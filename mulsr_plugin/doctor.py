@@ -37,6 +37,7 @@ OWN_DOOR = '`python -m mulsr_plugin.train -opt FILE` works without it'
 OPTIONAL = {
     'h5py': ('formats', '.mat files of version 7.3'),
     'rasterio': ('formats', 'ENVI and TIFF files'),
+    'safetensors': ('formats', 'weights in that form'),
     'matplotlib': ('plots', 'plots'),
 }
 
