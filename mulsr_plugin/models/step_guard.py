@@ -30,7 +30,7 @@ class StepGuard:
     """
 
     def __init__(self, weights: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        self._weights = [weight for weight in weights if weight.requires_grad]
+        self._weights: list[Tensor] = [weight for weight in weights if weight.requires_grad]
         self._optimizer = optimizer
         self._originals: list[Tensor] = []
         self._copies: list[Tensor] = []
