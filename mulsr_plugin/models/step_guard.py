@@ -104,7 +104,7 @@ class StepGuard:
             f'{iteration}; these steps were undone. Likely causes: {"; ".join(causes)}.'
         )
 
-    def _state_of(self, weight: nn.Parameter) -> Mapping[str, Any]:
+    def _state_of(self, weight: Tensor) -> Mapping[str, Any]:
         return self._optimizer.state.get(weight, {})
 
     def _is_recorded(self) -> bool:
