@@ -354,7 +354,8 @@ class CubeStoreWriter:
                 # a name of its own, without which a lock is needed
                 self._temporary = partial_store(self.path)
                 self._take_up(self._resume)
-            self._remove_abandoned()
+            if self._lock.is_held:  # else another machine may be at work
+                self._remove_abandoned()
             self._temporary.mkdir(exist_ok=True)
             if self._resume is not None:
                 _write_durably(self._temporary / DESCRIPTION_FILE, self._resume)
