@@ -265,7 +265,8 @@ class MulSR(nn.Module):
 
 def _enlarge(triples: Tensor, scale: int) -> Tensor:
     """Enlarge to the nearest pixel by a whole factor."""
-    return F.interpolate(triples, scale_factor=scale, mode='nearest') if scale > 1 else triples
+    # torch.export passes symbols, which interpolate does not take as factors
+    return F.interpolate(triples, scale_factor=int(scale), mode='nearest') if scale > 1 else triples
 
 
 def _check_upscale(upscale: int | Sequence[int]) -> tuple[int, ...]:

@@ -20,8 +20,8 @@ from mulsr_plugin.data.scene_splits import read_split
 from mulsr_plugin.data.spectral_response import load_spectral_response
 from tests.processes import ROOT, run_python
 
-# FUZZ_EXAMPLES=100 flips a hundred times as many
-NUM_FLIPPED = 15 * int(os.environ.get('FUZZ_EXAMPLES', '1'))
+# MULSR_FUZZ=100 flips a hundred times as many
+NUM_FLIPPED = 15 * int(os.environ.get('MULSR_FUZZ', '1'))
 ESCAPES = ('../evil', '..', '/tmp/evil', 'C:evil', 'C:\\evil', 'a/b', 'a\\b', 'a\0b', '.hidden', '', 'x' * 300, 'é')
 
 
