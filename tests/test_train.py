@@ -218,7 +218,7 @@ def test_broken_option_files(folder):
     log = run(folder, '-opt', 'broken.yml', expect=1)
     assert 'error: broken.yml is no YAML file' in log
     log = run(folder, '-opt', write_options(folder, 'no_path', lambda opt: opt.update(path=None)), expect=1)
-    assert "no_path.yml has no 'path'" in log
+    assert 'error: the option file: path is None, expected a block of options' in log
 
 
 def test_a_network_with_layers_unused_by_some_bands_in_two_processes(folder):
