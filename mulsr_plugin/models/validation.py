@@ -106,8 +106,8 @@ def _scale(model: Any, dataset: Any) -> int:
 
 
 def _to_cube(batch: Tensor) -> Tensor:
-    """(1, L, H, W) to (H, W, L), a view."""
-    return batch[0].permute(1, 2, 0)
+    """(1, L, H, W) to (H, W, L), in this order in memory: metrics gain far more by that than the copy takes."""
+    return batch[0].permute(1, 2, 0).contiguous()
 
 
 def central_crop(sample: Mapping[str, Any], side: int | None, scale: int) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Benchmark:
             image = sample['gt_path']
             model.feed_data(default_collate([sample]))
             result, cost = measure(model, entry['bands_per_chunk'])
-            reference, lq = (cube[0].permute(1, 2, 0) for cube in (model.gt, model.lq))
+            reference, lq = (cube[0].permute(1, 2, 0).contiguous() for cube in (model.gt, model.lq))
             guide = model.rgb[0].permute(1, 2, 0) if 'rgb' in sample else None
             images = {'img': result, 'img2': reference, 'lq': lq, 'rgb': guide}
             self._save_cube(name, entry['name'], image, result)
@@ -329,7 +329,7 @@ def super_resolve(model: HSISRModel, bands_per_chunk: int | None) -> Tensor:
     result = torch.cat(outputs, dim=1)
     if not bool(torch.isfinite(result).all()):
         raise ValueError(f'{network} returned NaN or infinite values; check its weights and its training.')
-    return result[0].permute(1, 2, 0).clamp(0, 1)
+    return result[0].permute(1, 2, 0).clamp(0, 1).contiguous()
 
 
 def measure(model: HSISRModel, bands_per_chunk: int | None) -> tuple[Tensor, dict[str, float | None]]:

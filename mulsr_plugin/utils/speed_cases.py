@@ -314,10 +314,11 @@ def metrics_case(setting: Setting) -> Case:
     scene = make_images(setting, setting.scene, setting.num_bands)['gt'][0]
     result = (scene + 0.02 * torch.randn_like(scene)).clamp_(0, 1)
     arrays = result.cpu().numpy(), scene.cpu().numpy()
-    cubes = {'img': result.permute(1, 2, 0), 'img2': scene.permute(1, 2, 0)}
     types = {'psnr': 'hsi_psnr', 'ssim': 'hsi_ssim', 'sam': 'sam', 'rmse': 'rmse'}
 
     def ours() -> dict[str, float]:
+        # from the layout of a network's result, as validation does
+        cubes = {'img': result.permute(1, 2, 0).contiguous(), 'img2': scene.permute(1, 2, 0).contiguous()}
         return {name: calculate_metric(cubes, {'type': f'calculate_{kind}'}) for name, kind in types.items()}
 
     reference = partial(setting.reference.metrics, *arrays)
