@@ -143,7 +143,7 @@ def _examples(net: nn.Module, sizes: ExportedSizes) -> list[tuple[Tensor, ...]]:
     shapes = [(sizes.height, sizes.width)]
     if not sizes.is_fixed:
         shapes += [(sizes.width // 2 + 1, sizes.height + 3)]
-    examples = []
+    examples: list[tuple[Tensor, ...]] = []
     for height, width in shapes:
         lq = torch.rand(1, sizes.num_bands, height, width, generator=generator)
         rgb = torch.rand(1, sizes.num_guide_ch, sizes.scale * height, sizes.scale * width, generator=generator)
@@ -187,9 +187,9 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> Any:
         import onnxscript
     except ImportError as error:
         raise ImportError("ONNX needs onnx, onnxscript and onnxruntime: pip install 'mulsr-plugin[export]'.") from error
-    table = {torch.ops.mulsr_plugin.line_scan.default: _scan_translation(onnx, onnxscript)}
+    table: dict[Any, Any] = {torch.ops.mulsr_plugin.line_scan.default: _scan_translation(onnx, onnxscript)}
     try:
-        exported = torch.onnx.export(
+        exported: Any = torch.onnx.export(
             program, dynamo=True, custom_translation_table=table, verbose=False, optimize=False
         )
         model = exported.model_proto

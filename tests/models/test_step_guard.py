@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from mulsr_plugin.models.step_guard import MOST_IN_A_ROW, total_norm
+from mulsr_plugin.models.step_guard import MOST_IN_A_ROW, StepGuard, total_norm
 from mulsr_plugin.utils.options import RunError
 from tests.models.test_hsi_sr_model import batch
 from tests.models.test_training_options import build, log_of, train, weights
@@ -117,3 +117,19 @@ def test_the_guard_changes_nothing_else(tiny_stores, tmp_path):
         optimizer.step()
     train(model, [data, data])
     torch.testing.assert_close(model.net_g.state_dict(), net.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+def test_state_that_a_cuda_graph_uses_is_zeroed_in_place():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight])
+    guard = StepGuard([weight], optimizer)
+    guard.remember()
+    weight.grad = torch.full((3,), float('nan'))
+    optimizer.step()
+    moments = optimizer.state[weight]['exp_avg']
+    optimizer.param_groups[0]['capturable'] = True
+    assert not guard.is_good()
+    guard.undo()
+    assert optimizer.state[weight]['exp_avg'] is moments
+    assert torch.equal(moments, torch.zeros(3))
+    assert torch.equal(weight, torch.ones(3))
