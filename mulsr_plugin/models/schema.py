@@ -284,11 +284,11 @@ def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
             require(train[name], ['type'], f'train: {name}')
             loss = registered(LOSS_REGISTRY, train[name]['type'], 'loss')
             check_constructor_options(train[name], loss, f'train: {name}')
-            with building(f'train: {name}'):
-                loss(**{key: value for key, value in train[name].items() if key != 'type'})
             # chunks of bands are averaged, which is exact for means alone
             reduction = {'reduction': train[name].get('reduction')}
             check_block(reduction, {'reduction': choice('mean')}, f'train: {name}')
+            with building(f'train: {name}'):
+                loss(**{key: value for key, value in train[name].items() if key != 'type'})
             if getattr(loss, 'needs_all_bands', False):
                 _check_all_bands(train, train[name]['type'], 'band_update' in rules)
     _check_optimizer(train['optim_g'])

@@ -119,7 +119,7 @@ def building(where: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f'{where}: {error}') from error
+        raise ValueError(f'{where}: {" ".join(str(error).split())}') from error
     except Exception as error:
         reason = ''.join(str(error).strip().splitlines()[:1])
         raise ValueError(
