@@ -100,6 +100,22 @@ class DegradationDraw(NamedTuple):
     poisson_peak: float = 0.0
 
 
+class Correlation(NamedTuple):
+    """Correlation of every ``stride``-th pixel with a kernel whose first entry lies ``offset`` pixels away.
+
+    Attributes:
+        kernel: (k, k) float64.
+        offset: Of its first entry, along rows and columns.
+        stride: Step from pixel to pixel.
+        boundary: What continues the image: 'edge' pixel or 'symmetric' reflection.
+    """
+
+    kernel: np.ndarray
+    offset: int
+    stride: int
+    boundary: str
+
+
 class Blur(Protocol):
     """What a preset stands for: a law of kernels and resamplings, with the noise that belongs to it."""
 
@@ -443,13 +459,25 @@ def blur_and_downsample(cube: np.ndarray, draw: DegradationDraw, scale: int) -> 
             f'Cannot reduce a cube of shape {cube.shape} by {scale}; expected (bands, rows, columns) with rows and '
             f'columns that are multiples of {scale}; crop it first.'
         )
+    for step in correlations(draw, scale):
+        cube = _strided_correlation(cube, step)
+    return cube
+
+
+def correlations(draw: DegradationDraw, scale: int) -> list[Correlation]:
+    """Blur and resampling of a draw as one correlation, or as two where the resampling leaves the image.
+
+    Args:
+        draw: What to apply.
+        scale: Integer downsampling factor.
+    """
     if draw.resampling == 'strided':
-        return _strided_correlation(cube, draw.kernel, scale, draw.offset, 'edge')
+        return [Correlation(draw.kernel, draw.offset, scale, 'edge')]
     taps, first = _resampling_taps(draw.resampling, scale)
     if first >= 0 and first + len(taps) <= scale:
-        return _strided_correlation(cube, _compose(draw.kernel, taps), scale, draw.offset + first, 'symmetric')
-    blurred = _strided_correlation(cube, draw.kernel, 1, draw.offset, 'symmetric')
-    return _strided_correlation(blurred, np.outer(taps, taps), scale, first, 'edge')
+        return [Correlation(_compose(draw.kernel, taps), draw.offset + first, scale, 'symmetric')]
+    resampling = Correlation(np.outer(taps, taps), first, scale, 'edge')
+    return [Correlation(draw.kernel, draw.offset, 1, 'symmetric'), resampling]
 
 
 def _resampling_taps(resampling: str, scale: int) -> tuple[np.ndarray, int]:
@@ -468,9 +496,10 @@ def _compose(kernel: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return kernel
 
 
-def _strided_correlation(cube: np.ndarray, kernel: np.ndarray, stride: int, offset: int, boundary: str) -> np.ndarray:
-    """Correlate every ``stride``-th pixel of (L, H, W) with a kernel whose first entry lies ``offset`` pixels away."""
+def _strided_correlation(cube: np.ndarray, step: Correlation) -> np.ndarray:
+    """Correlate a cube (L, H, W)."""
     num_bands, height, width = cube.shape
+    kernel, offset, stride, boundary = step
     side = len(kernel)
     rows, columns = (_continued(np.arange(offset, offset + n - stride + side), n, boundary) for n in (height, width))
     pixels = (rows[:, None] * width + columns).ravel()  # one flat index is twice as fast as two

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mulsr_plugin.data.augmentation import Augmentation, augment
-from mulsr_plugin.data.degradation import Degradation, DegradationDraw
+from mulsr_plugin.data.degradation import Correlation, Degradation, DegradationDraw, correlations
 
 STORABLE = frozenset({'uint8', 'int16', 'uint16', 'float32'})
 """Types of stored values that ``storable`` passes on as they are."""
 
 _UINT16_MASK = 0xFFFF
-
-
-class _Correlation(NamedTuple):
-    """Correlation of every ``stride``-th pixel with a kernel whose first entry lies ``offset`` pixels away."""
-
-    kernel: np.ndarray
-    offset: int
-    stride: int
-    boundary: str
 
 
 def storable(values: np.ndarray) -> Tensor:
@@ -102,9 +93,9 @@ def blur_and_downsample_batch(cubes: Tensor, draws: Sequence[DegradationDraw], s
     Returns:
         (B, L, H / scale, W / scale) float32.
     """
-    groups: dict[tuple[Any, ...], list[tuple[int, list[_Correlation]]]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[tuple[int, list[Correlation]]]] = defaultdict(list)
     for number, draw in enumerate(draws):
-        steps = _correlations(draw, scale)
+        steps = correlations(draw, scale)
         groups[tuple((step.stride, step.boundary) for step in steps)].append((number, steps))
     lq = cubes.new_empty(*cubes.shape[:2], *(n // scale for n in cubes.shape[2:]))
     for members in groups.values():
@@ -140,34 +131,7 @@ def add_noise_batch(images: Tensor, draws: Sequence[DegradationDraw], seeds: Seq
     return images
 
 
-def _correlations(draw: DegradationDraw, scale: int) -> list[_Correlation]:
-    """Blur and resampling of a draw as one correlation, or as two where the resampling leaves the image."""
-    if draw.resampling == 'strided':
-        return [_Correlation(draw.kernel, draw.offset, scale, 'edge')]
-    taps, first = _resampling_taps(draw.resampling, scale)
-    if first >= 0 and first + len(taps) <= scale:
-        return [_Correlation(_convolve(draw.kernel, taps), draw.offset + first, scale, 'symmetric')]
-    return [_Correlation(draw.kernel, draw.offset, 1, 'symmetric'), _Correlation(taps, first, scale, 'edge')]
-
-
-@cache
-def _resampling_taps(mode: str, scale: int) -> tuple[np.ndarray, int]:
-    """Weights (n, n) with which PyTorch interpolates a block centre, and the place of the first within the block."""
-    impulses = torch.eye(3 * scale, dtype=torch.float64)[:, None, None]
-    weights = F.interpolate(impulses, size=(1, 3), mode=mode, align_corners=False)[:, 0, 0, 1].numpy()
-    used = np.flatnonzero(weights)
-    taps = weights[used[0] : used[-1] + 1]
-    return np.outer(taps, taps), int(used[0]) - scale
-
-
-def _convolve(kernel: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Kernel whose correlation equals that with ``kernel`` followed by that with ``taps``."""
-    full = np.pad(kernel, len(taps) - 1)
-    windows = np.lib.stride_tricks.sliding_window_view(full, taps.shape)
-    return np.einsum('ijkl,kl->ij', windows, taps[::-1, ::-1])
-
-
-def _correlate(images: Tensor, steps: Sequence[_Correlation]) -> Tensor:
+def _correlate(images: Tensor, steps: Sequence[Correlation]) -> Tensor:
     """Correlate each image (B, L, H, W) with its kernel; all steps have the same stride and boundary."""
     stride, boundary = steps[0].stride, steps[0].boundary
     first = min(step.offset for step in steps)
