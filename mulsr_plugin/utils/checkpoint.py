@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import IO, Any
 
 import torch
 
+from mulsr_plugin.utils.checkpoint_form import check_form
 from mulsr_plugin.utils.files import is_alive, sync_folder
 
 SAFETENSORS = '.safetensors'
@@ -52,7 +52,8 @@ def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
 def load_safely(path: str | os.PathLike[str]) -> Any:
     """Read a checkpoint onto the CPU, tensors and plain values only.
 
-    Files of ``torch.save`` are first compared with the checksums in them, which PyTorch itself never looks at.
+    Files of ``torch.save`` are first compared with the checksums in them, which PyTorch itself never looks at, and
+    looked through for what its releases before 2.10 let in (:mod:`mulsr_plugin.utils.checkpoint_form`).
 
     Args:
         path: File of ``torch.save``, or one that ends with ``.safetensors``.
@@ -72,7 +73,7 @@ def load_safely(path: str | os.PathLike[str]) -> Any:
     try:
         if library is not None:
             return {'params': library.load_file(path)}
-        _compare_checksums(path)
+        check_form(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # zip, pickle, EOF and runtime errors alike mean: not a checkpoint we accept
         raise ValueError(
@@ -118,15 +119,6 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _compare_checksums(path: Path) -> None:
-    """Raise BadZipFile if a record of the archive is not what was written; the form before PyTorch 1.6 has no sums."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            name = archive.testzip()
-        if name is not None:
-            raise zipfile.BadZipFile(name)
 
 
 def _as_safetensors(content: Any, path: Path) -> bytes:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import pickle
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import torch
 from basicsr.archs import build_network
 
 from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
+from mulsr_plugin.utils.checkpoint_form import check_form
 from mulsr_plugin.utils.weights import check_weights_fit, select_weights
 from tests.archs.golden_mulsr import author_state
 
@@ -57,6 +61,84 @@ def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, name, forced):
     if not forced and name == 'zip.pth':  # the payload does work
         torch.load(path, weights_only=False)
         assert (tmp_path / 'owned').exists()
+
+
+class Scripted(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def forged(path: Path, content: bytes) -> Path:
+    """A checkpoint of one tensor with another pickle in it, checksums and all."""
+    torch.save({'params': torch.ones(4)}, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, data in records.items():
+            archive.writestr(name, content if name.endswith('/data.pkl') else data)
+    return path
+
+
+class Written:
+    """Unpickles as an object that is then written to like a dict."""
+
+    def __init__(self, function, arguments):
+        self.reduced = function, arguments, None, None, iter([(0, 7)])
+
+    def __reduce__(self):
+        return self.reduced
+
+
+class Storage:
+    """A tensor whose storage claims ``numel`` elements."""
+
+    def __init__(self, numel):
+        self.numel = numel
+
+
+class StoragePickler(pickle.Pickler):
+    def persistent_id(self, obj):
+        return ('storage', torch.FloatStorage, '0', 'cpu', obj.numel) if isinstance(obj, Storage) else None
+
+
+def test_archives_of_code_are_refused(tmp_path):
+    """PyTorch 2.5 runs TorchScript and unpacks tar files, whatever weights_only says."""
+    torch.jit.script(Scripted()).save(tmp_path / 'script.pth')
+    with tarfile.open(tmp_path / 'tar.pth', 'w') as archive:
+        archive.add(tmp_path / 'script.pth', 'storages')
+    for name in 'script.pth', 'tar.pth':
+        with pytest.raises(
+            ValueError, match=f'{name} is damaged or .* tensors alone .UnpicklingError'
+        ):
+            load_safely(tmp_path / name)
+
+
+@pytest.mark.parametrize('function', [torch.Size, torch.nn.Parameter])
+def test_pickles_that_write_where_no_dict_is_are_refused(tmp_path, function):
+    path = forged(tmp_path / 'forged.pth', pickle.dumps(Written(function, ()), 2))
+    with pytest.raises(ValueError, match='no checkpoint of tensors alone .TypeError'):
+        load_safely(path)
+
+
+@pytest.mark.parametrize(('numel', 'sound'), [(4, True), (5, False), (3, False), (10**12, False), (-1, False)])
+def test_storages_hold_what_they_claim(tmp_path, numel, sound):
+    buffer = io.BytesIO()
+    StoragePickler(buffer, 2).dump(Storage(numel))
+    path = forged(tmp_path / 'forged.pth', buffer.getvalue())
+    if sound:
+        check_form(path)
+    else:
+        with pytest.raises(pickle.UnpicklingError, match=f'claims {numel} elements, the file holds 16'):
+            check_form(path)
+
+
+def test_two_records_of_one_name_are_refused(tmp_path):
+    """Readers differ in which of them they take."""
+    torch.save({'params': torch.ones(4)}, tmp_path / 'twice.pth')
+    with zipfile.ZipFile(tmp_path / 'twice.pth', 'a') as archive, pytest.warns(UserWarning, match='Duplicate name'):
+        archive.writestr(next(name for name in archive.namelist() if name.endswith('data.pkl')), b'N.')
+    with pytest.raises(ValueError, match='no checkpoint of tensors alone'):
+        load_safely(tmp_path / 'twice.pth')
 
 
 # ---- safetensors
