@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from mulsr_plugin.utils.launch import parse_command_line
 from tests.models.tiny import make_options, make_stores
 
 ROOT = Path(__file__).parents[1]
@@ -231,3 +232,34 @@ def test_a_network_with_layers_unused_by_some_bands_in_two_processes(folder):
 
     run(folder, '-opt', write_options(folder, 'coarsenet', coarsenet), processes=2)
     assert (folder / 'experiments' / 'coarsenet' / 'models' / 'net_g_latest.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    ('nodes', 'message'),
+    [
+        ('gpu01; mkdir owned', "SLURM_NODELIST is 'gpu01; mkdir owned', expected names of nodes"),
+        ('$(mkdir owned)', 'expected names of nodes'),
+        ('', 'expected names of nodes'),
+        ('gpu[01-04,07].site', 'PyTorch sees no GPU'),
+        (None, 'SLURM_NODELIST is not set: start the run with srun'),
+    ],
+)
+def test_no_shell_command_comes_in_by_the_list_of_nodes(folder, tmp_path, monkeypatch, nodes, message):
+    """CVE-2024-27763 of BasicSR."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setenv('SLURM_PROCID', '0')
+    monkeypatch.setenv('SLURM_NTASKS', '1')
+    monkeypatch.delenv('SLURM_NODELIST', raising=False)
+    if nodes is not None:
+        monkeypatch.setenv('SLURM_NODELIST', nodes)
+    options = str(folder / write_options(folder, 'slurm'))
+    monkeypatch.setattr('sys.argv', ['train', '-opt', options, '--launcher', 'slurm'])
+    with pytest.raises(ValueError, match=message):
+        parse_command_line(str(tmp_path), is_train=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_launcher_without_processes(folder):
+    told = run(folder, '-opt', write_options(folder, 'alone'), '--launcher=pytorch', expect=1)
+    assert 'error: --launcher pytorch was given, but no process group was set up' in told

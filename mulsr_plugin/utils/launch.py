@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from os import path as osp
@@ -16,6 +17,8 @@ from basicsr.utils.options import _postprocess_yml_value, dict2str, parse_option
 
 from mulsr_plugin.models.schema import check_option_file
 from mulsr_plugin.utils.distributed import share_seed
+
+_NODE_LIST = re.compile(r'[A-Za-z0-9._\-\[\],]+')
 
 
 def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Namespace]:
@@ -40,11 +43,13 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
     minutes, arguments = _take_minutes(arguments) if is_train else (None, arguments)
     written = _read_option_file(arguments)
     check_option_file({**written, 'is_train': is_train}) if written else None
+    launcher = _launcher(arguments)
+    _check_launcher(launcher)
     wants_gpu = written.get('num_gpu') != 0
-    on_cpu = _asks_for_pytorch_launcher(arguments) and not (wants_gpu and torch.cuda.is_available())
+    on_cpu = launcher == 'pytorch' and not (wants_gpu and torch.cuda.is_available())
     if on_cpu:
         # BasicSR would start NCCL, which needs GPUs: start gloo here and tell it of no launcher
-        _start_gloo()
+        torch.distributed.init_process_group('gloo')
         arguments = _without_launcher(arguments)
     program, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
@@ -133,8 +138,30 @@ def _force(opt: dict[str, Any], entry: str) -> None:
         ) from error
 
 
-def _asks_for_pytorch_launcher(arguments: list[str]) -> bool:
-    return '--launcher=pytorch' in arguments or ('--launcher', 'pytorch') in zip(arguments, arguments[1:])
+def _launcher(arguments: list[str]) -> str:
+    """Return what follows ``--launcher``; BasicSR's own parser explains what is none."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--launcher', nargs='?', default='none')
+    return parser.parse_known_args(arguments)[0].launcher or 'none'
+
+
+def _check_launcher(launcher: str) -> None:
+    """Refuse a distributed run that nobody has set up, and a list of nodes that BasicSR would hand to a shell."""
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise ValueError(
+            '--launcher pytorch was given, but no process group was set up: start the run with '
+            '"torchrun --nproc_per_node=N -m mulsr_plugin.train ...".'
+        )
+    if launcher != 'slurm':
+        return
+    for name in 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST':
+        if name not in os.environ:
+            raise ValueError(f'--launcher slurm was given, but {name} is not set: start the run with srun.')
+    nodes = os.environ['SLURM_NODELIST']
+    if not _NODE_LIST.fullmatch(nodes):  # CVE-2024-27763: BasicSR makes it part of a shell command
+        raise ValueError(f'SLURM_NODELIST is {nodes!r}, expected names of nodes, such as gpu[01-04,07]: use srun.')
+    if not torch.cuda.is_available():
+        raise ValueError('--launcher slurm was given, but PyTorch sees no GPU: use torchrun for runs on CPUs.')
 
 
 def _without_launcher(arguments: list[str]) -> list[str]:
@@ -143,12 +170,3 @@ def _without_launcher(arguments: list[str]) -> list[str]:
         place = rest.index('--launcher')
         rest = rest[:place] + rest[place + 2 :]
     return rest
-
-
-def _start_gloo() -> None:
-    if 'RANK' not in os.environ:
-        raise ValueError(
-            '--launcher pytorch was given, but no process group was set up: start the run with '
-            '"torchrun --nproc_per_node=N -m mulsr_plugin.train ...".'
-        )
-    torch.distributed.init_process_group('gloo')
