@@ -1,4 +1,4 @@
-"""Copy the weights of a checkpoint into a file of weights alone: safetensors, or BasicSR's form.
+"""Copy the weights of a checkpoint and their description into a file of their own: safetensors, or BasicSR's form.
 
 The name of DST decides: *.safetensors, or *.pth with the weights under 'params'. Both do for path: pretrain_network_g.
 No code from SRC is run. Example:
@@ -16,7 +16,8 @@ from pathlib import Path
 from mulsr_plugin import autoload
 
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
-from mulsr_plugin.utils.checkpoint import load_safely, save_atomically  # noqa: E402
+from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_atomically  # noqa: E402
+from mulsr_plugin.utils.description import description_in  # noqa: E402
 from mulsr_plugin.utils.weights import select_weights  # noqa: E402
 
 
@@ -38,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if Path(args.target).exists() and not args.force:
             raise FileExistsError(f'{args.target} exists already: name another file, or give --force to replace it.')
-        params = select_weights(load_safely(args.source), args.param_key, args.source)
-        save_atomically({'params': params}, args.target)
+        content = load_safely(args.source)
+        params, description = select_weights(content, args.param_key, args.source), description_in(content)
+        save_atomically({'params': params, **({DESCRIPTION_KEY: description} if description else {})}, args.target)
     except (ValueError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -3,9 +3,9 @@
 The file is written only after its results agree with the network's. It takes one image at a time, `lq` (1, bands, h, w)
 and, for guided networks, `rgb` (1, channels, scale * h, scale * w), float32 in [0, 1], of any size unless --fixed says
 otherwise. Bands and scale are fixed, and all bands are computed at once. A *.pt2 file of MulSR is loaded after `import
-mulsr_plugin.archs.scans`. Example:
+mulsr_plugin.archs.scans`. Scale and bands are those of the training unless given. Example:
 
-    python scripts/export.py experiments/NAME/models/net_g_latest.pth mulsr_x8.onnx --scale 8 --bands 31
+    python scripts/export.py experiments/NAME/models/net_g_latest.pth mulsr_x8.onnx
 """
 
 from __future__ import annotations
@@ -17,33 +17,74 @@ from collections.abc import Sequence
 from mulsr_plugin import autoload
 
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
+from torch import nn  # noqa: E402
+
+from mulsr_plugin import register  # noqa: E402
+from mulsr_plugin.utils.description import scales_text  # noqa: E402
 from mulsr_plugin.utils.export import ExportedSizes, export_network  # noqa: E402
-from mulsr_plugin.utils.network_from_checkpoint import load_network  # noqa: E402
+from mulsr_plugin.utils.network_from_checkpoint import load_network, read_weights  # noqa: E402
+from mulsr_plugin.weights import find_weights  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='weights: *.pth of BasicSR, or *.safetensors')
-    parser.add_argument('target', metavar='TARGET', help='file to write: *.onnx or *.pt2')
-    parser.add_argument('--scale', type=int, required=True, help='scale factor')
-    parser.add_argument('--bands', type=int, required=True, help='bands of the cubes')
-    parser.add_argument('--guide-channels', type=int, default=3, help='channels of the guide; default: 3')
-    parser.add_argument('-opt', help='option file with the network, where the weights do not tell it')
     parser.add_argument(
-        '--fixed', type=int, nargs=2, metavar=('H', 'W'), help='size of the low-resolution cubes; default: any size'
+        'checkpoint',
+        metavar='CHECKPOINT',
+        help='*.pth of BasicSR, *.safetensors, or the name of weights of the package',
+    )
+    parser.add_argument('target', metavar='TARGET', help='file to write: *.onnx or *.pt2')
+    parser.add_argument(
+        '--scale', type=positive, help='scale factor; default: the one that the weights are described for'
+    )
+    parser.add_argument('--bands', type=positive, help='bands of the cubes; default: as the weights are described')
+    parser.add_argument('--guide-channels', type=positive, help='channels of the guide; default: as the network takes')
+    parser.add_argument('--opt', '-opt', help='option file with the network, where the weights do not tell it')
+    parser.add_argument(
+        '--fixed',
+        type=positive,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='size of the low-resolution cubes; default: any size',
     )
     return parser
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is no positive whole number')
+    return value
+
+
+def load(args: argparse.Namespace) -> tuple[nn.Module, ExportedSizes]:
+    """Load the network and find out what it shall take."""
+    path = find_weights(args.checkpoint)
+    description = read_weights(path)[1] or {}
+    scales = description.get('scales', [])
+    if args.scale is None and len(scales) != 1:
+        described = f'is for {scales_text(scales)}' if scales else 'does not tell its scale'
+        raise ValueError(f'{path} {described}: give --scale.')
+    scale = args.scale or scales[0]
+    net, _ = load_network(path, scale, args.opt)
+    num_bands = args.bands or getattr(net, 'num_bands', description.get('num_bands'))
+    if num_bands is None:
+        raise ValueError(f'{path} does not tell how many bands its cubes have: give --bands.')
+    num_guide_ch = args.guide_channels or getattr(net, 'num_guide_ch', description.get('num_guide_ch'))
+    sizes = ExportedSizes(num_bands, scale, num_guide_ch or 3)
+    if args.fixed:
+        sizes = sizes._replace(height=args.fixed[0], width=args.fixed[1], is_fixed=True)
+    return net, sizes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, export, and tell a user's mistake in one line."""
     args = build_parser().parse_args(argv)
-    sizes = ExportedSizes(args.bands, args.scale, args.guide_channels)
-    if args.fixed:
-        sizes = sizes._replace(height=args.fixed[0], width=args.fixed[1], is_fixed=True)
+    register()
     try:
-        net, _ = load_network(args.checkpoint, args.scale, args.opt)
+        net, sizes = load(args)
         difference = export_network(net, args.target, sizes)
     except (ValueError, OSError, ImportError) as error:
         print(f'error: {error}', file=sys.stderr)

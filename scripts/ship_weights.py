@@ -27,7 +27,8 @@ import yaml  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
-from mulsr_plugin.utils.checkpoint import load_safely, save_atomically  # noqa: E402
+from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_atomically  # noqa: E402
+from mulsr_plugin.utils.description import describe_weights, description_in  # noqa: E402
 from mulsr_plugin.utils.result_tables import image_table, read_means, read_rows  # noqa: E402
 from mulsr_plugin.utils.weights import check_weights_fit, select_weights  # noqa: E402
 from mulsr_plugin.weights import FOLDER  # noqa: E402
@@ -50,16 +51,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_params(args: argparse.Namespace, network: dict[str, Any]) -> dict[str, Tensor]:
-    """Read the weights to ship and compare them with the network."""
+def read_weights(args: argparse.Namespace, opt: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the weights to ship and compare them with the network; return them and their description."""
     from basicsr.archs import build_network
 
-    params = select_weights(load_safely(args.checkpoint), 'params_ema', str(args.checkpoint))
-    check_weights_fit(build_network(dict(network)), params, str(args.checkpoint))
+    content = load_safely(args.checkpoint)
+    params = select_weights(content, 'params_ema', str(args.checkpoint))
+    check_weights_fit(build_network(dict(opt['network_g'])), params, str(args.checkpoint))
     broken = [name for name, value in params.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f'{args.checkpoint} has values that are no numbers in {broken[0]}: choose another checkpoint.')
-    return {name: value.to(torch.bfloat16) if args.bf16 else value for name, value in params.items()}
+    params = {name: value.to(torch.bfloat16) if args.bf16 else value for name, value in params.items()}
+    return params, description_in(content) or describe_weights(opt)
 
 
 def describe_training(opt: dict[str, Any]) -> str:
@@ -90,9 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         opt = yaml.safe_load(args.opt.read_text(encoding='utf-8'))
         network, means_and_text = opt['network_g'], figure_tables(args.results)
-        params = read_params(args, network)
+        params, description = read_weights(args, opt)
         file = args.folder / f'{args.name}.pth'
-        save_atomically({'params': params}, file)
+        save_atomically({'params': params, DESCRIPTION_KEY: description}, file)
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -30,7 +30,8 @@ from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
 from mulsr_plugin.models.step_guard import StepGuard, total_norm
 from mulsr_plugin.models.validation import validate
-from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
+from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_atomically
+from mulsr_plugin.utils.description import describe_weights, description_in, other_use, used_scales
 from mulsr_plugin.utils.distributed import share_seed
 from mulsr_plugin.utils.options import Rule, RunError, building
 from mulsr_plugin.utils.saved_states import remove_old_states
@@ -505,15 +506,21 @@ class HSISRModel(SRModel):
 
     @master_only
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
-        """Write network weights in BasicSR's form, whole or not at all."""
+        """Write network weights in BasicSR's form with their description beside them, whole or not at all."""
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         content = {
             key: {name: value.cpu() for name, value in self.get_bare_model(n).state_dict().items()}
             for n, key in zip(nets, keys)
         }
+        if net_label == 'net_g':
+            content[DESCRIPTION_KEY] = self._describe_weights()
         number = 'latest' if current_iter == -1 else current_iter
         save_atomically(content, os.path.join(self.opt['path']['models'], f'{net_label}_{number}.pth'))
+
+    def _describe_weights(self) -> dict[str, Any]:
+        channels = (getattr(self, name).shape[1] if hasattr(self, name) else None for name in ('lq', 'rgb'))
+        return describe_weights(self.opt, *channels)
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int, extra: Mapping[str, Any] | None = None) -> None:
@@ -570,6 +577,15 @@ class HSISRModel(SRModel):
         else:
             self._print_different_keys_loading(bare, weights, strict)
         bare.load_state_dict(weights, strict=strict)
+        if net is self.net_g:  # not again for its averages
+            self._compare_use(content, load_path)
+
+    def _compare_use(self, content: Any, path: str) -> None:
+        """Warn of weights that were trained otherwise than they are used, which their tensors do not show."""
+        description = description_in(content)
+        differences = other_use(description, self.opt['network_g'], used_scales(self.opt)) if description else []
+        if differences:
+            get_root_logger().warning(f'{path} was trained for {", ".join(differences)}; make sure that this is meant.')
 
 
 def _check_gpus(opt: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from mulsr_plugin.utils.checkpoint_form import check_form
 from mulsr_plugin.utils.files import is_alive, sync_folder
 
 SAFETENSORS = '.safetensors'
+DESCRIPTION_KEY = 'mulsr_plugin'
+"""What the weights beside it are, see ``describe_weights``; in the header of a safetensors file, as JSON."""
 _PARTIAL = re.compile(r'\..+\.partial-(\d+)')
 
 
@@ -31,7 +34,7 @@ def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
 
     Args:
         content: Anything ``torch.save`` takes; for a ``path`` that ends with ``.safetensors`` a state dict under the
-            key ``params``, and nothing else.
+            key ``params``, maybe its description under ``DESCRIPTION_KEY``, and nothing else.
         path: File to write; its folder must exist.
 
     Raises:
@@ -59,7 +62,7 @@ def load_safely(path: str | os.PathLike[str]) -> Any:
         path: File of ``torch.save``, or one that ends with ``.safetensors``.
 
     Returns:
-        What was saved; the tensors of a safetensors file under the key ``params``.
+        What was saved; the tensors of a safetensors file under the key ``params``, beside their description if any.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -68,11 +71,11 @@ def load_safely(path: str | os.PathLike[str]) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint {path}; check the path in the option file.')
+        raise FileNotFoundError(f'There is no checkpoint {path}; correct its path.')
     library = _safetensors(path) if path.suffix == SAFETENSORS else None
     try:
         if library is not None:
-            return {'params': library.load_file(path)}
+            return _from_safetensors(library, path)
         check_form(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # zip, pickle, EOF and runtime errors alike mean: not a checkpoint we accept
@@ -122,11 +125,21 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _as_safetensors(content: Any, path: Path) -> bytes:
-    if not isinstance(content, dict) or list(content) != ['params']:
+    if not isinstance(content, dict) or {*content} - {DESCRIPTION_KEY} != {'params'}:
         raise ValueError(f'{path} can hold the weights of one network and nothing else; name a .pth file instead.')
     # neither views nor shared memory can be stored
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in content['params'].items()}
-    return _safetensors(path).save(tensors, metadata={'format': 'pt'})
+    header = {key: json.dumps(value) for key, value in content.items() if key == DESCRIPTION_KEY}
+    return _safetensors(path).save(tensors, metadata={'format': 'pt', **header})
+
+
+def _from_safetensors(library: ModuleType, path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = {'params': library.load_file(path)}
+    with library.safe_open(path, framework='pt') as file:
+        header = (file.metadata() or {}).get(DESCRIPTION_KEY)
+    if header is not None:
+        content[DESCRIPTION_KEY] = json.loads(header)
+    return content
 
 
 def _safetensors(path: Path) -> ModuleType:

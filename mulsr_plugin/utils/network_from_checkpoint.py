@@ -1,4 +1,4 @@
-"""The network that a checkpoint belongs to, told by the names and shapes of its tensors."""
+"""The network that a checkpoint belongs to: as it describes it, else told by the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from mulsr_plugin.archs.author_checkpoint import recognise_network
-from mulsr_plugin.models.hsi_sr_model import check_weights_fit, select_weights
 from mulsr_plugin.utils.checkpoint import load_safely
-from mulsr_plugin.utils.options import check_constructor_options, require
+from mulsr_plugin.utils.description import description_in, scales_text
+from mulsr_plugin.utils.options import building, check_constructor_options, require
+from mulsr_plugin.utils.weights import check_weights_fit, select_weights
 
 StateDict = Mapping[str, Tensor]
 
@@ -33,36 +34,45 @@ def load_network(
         weights (str | PathLike): The checkpoint.
         scale (int): Scale factor that the network will work at.
         option_file (str | PathLike | None): Option file with the block `network_g`, for a network whose weights do not
-            tell what it is. Default: None, told by the weights.
+            tell what it is, or for another use than they describe. Default: None, told by the weights.
 
     Returns:
         tuple[nn.Module, dict[str, Any]]: The network on the CPU in evaluation mode, and its block `network_g`.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, holds the weights of an unknown network or of another one than the option file
-            describes, or the network does not work at this scale.
+        ValueError: The file is damaged, holds the weights of an unknown network or of another one than it or the option
+            file describes, or the network does not work at this scale or was not trained for it.
     """
-    state = read_weights(weights)
-    if option_file is None:
-        options = network_options(state, scale, str(weights))
-    else:
+    state, description = read_weights(weights)
+    if option_file is not None:
         options = read_network_options(option_file, scale)
-    constructor = ARCH_REGISTRY.get(options['type'])
-    net = constructor(**{key: deepcopy(value) for key, value in options.items() if key != 'type'})
-    check_weights_fit(net, state, str(weights))
+    elif description is not None:
+        options = described_options(description, scale, str(weights))
+    else:
+        options = network_options(state, scale, str(weights))
+    with building(f'The network of {weights}'):
+        constructor = ARCH_REGISTRY.get(options['type'])
+        net = constructor(**{key: deepcopy(value) for key, value in options.items() if key != 'type'})
+    try:
+        check_weights_fit(net, state, str(weights))
+    except ValueError as error:
+        if option_file is not None or description is None:
+            raise
+        raise ValueError(f'{weights} is not what it says it is, so it was changed since: {error}') from error
     net.load_state_dict(state)
     return net.eval(), options
 
 
-def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Read the weights of a checkpoint in BasicSR's form: `params_ema`, else `params`, else the file itself.
 
     Args:
         path (str | PathLike): The checkpoint.
 
     Returns:
-        dict[str, Tensor]: State dict, without the prefix `module.`.
+        tuple[dict[str, Tensor], dict[str, Any] | None]: State dict, without the prefix `module.`, and the description
+            that the file has of it, see :func:`mulsr_plugin.utils.description.describe_weights`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -73,18 +83,47 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise ValueError(f'{path} holds {type(content).__name__}, no network weights: give a checkpoint of BasicSR.')
     key = next((key for key in _PARAM_KEYS if key in content), None)
     if key is not None:
-        return dict(select_weights(content, key, str(path)))
+        return select_weights(content, key, str(path)), description_in(content)
     state = content.get('model', content)
     if isinstance(state, Mapping) and state and all(isinstance(value, Tensor) for value in state.values()):
-        return {str(name).removeprefix('module.'): value for name, value in state.items()}
+        return {str(name).removeprefix('module.'): value for name, value in state.items()}, None
     raise ValueError(f'{path} holds no network weights: give a checkpoint of BasicSR, such as models/net_g_latest.pth.')
+
+
+def described_options(description: Mapping[str, Any], scale: int, source: str) -> dict[str, Any]:
+    """Return the block `network_g` of weights that describe themselves.
+
+    Args:
+        description (Mapping[str, Any]): Of the weights.
+        scale (int): Scale factor that the network will work at.
+        source (str): Where the weights come from, for messages.
+
+    Returns:
+        dict[str, Any]: The block.
+
+    Raises:
+        ValueError: The weights were not trained for this scale, their network is not registered, or it does not take
+            these options.
+    """
+    options, scales = dict(description['network_g']), description['scales']
+    if scale not in scales:
+        raise ValueError(
+            f'{source} was trained for {scales_text(scales)}, not for x{scale}: give images or weights of the same '
+            'scale, or --opt with an option file to use it all the same.'
+        )
+    if options['type'] not in ARCH_REGISTRY:
+        raise ValueError(
+            f'{source} was written for the network {options["type"]!r}, which is not registered: install the package '
+            'that it comes from.'
+        )
+    check_constructor_options(options, ARCH_REGISTRY.get(options['type']), f'the description in {source}')
+    return options
 
 
 def network_options(state: StateDict, scale: int, source: str = 'The checkpoint') -> dict[str, Any]:
     """Tell the network of a state dict.
 
-    What weights do not tell is taken as the network's default: CoarseNet's `legacy`, and anything of a network that is
-    not of this package.
+    What weights do not tell is taken as the network's default: CoarseNet's `legacy`.
 
     Args:
         state (Mapping[str, Tensor]): State dict by our names.
@@ -145,8 +184,8 @@ def read_network_options(path: str | os.PathLike[str], scale: int) -> dict[str, 
     scales = upscale if isinstance(upscale, list) else [upscale]
     if scale not in scales:
         raise ValueError(
-            f'{path} describes a network for {" and ".join(f"x{each}" for each in scales)}, but the images are given '
-            f'at x{scale}: give images, or weights with their option file, of the same scale.'
+            f'{path} describes a network for {scales_text(scales)}, but the images are given at x{scale}: give images, '
+            'or weights with their option file, of the same scale.'
         )
     return dict(block)
 

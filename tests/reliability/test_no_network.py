@@ -5,7 +5,6 @@ The record is made by an audit hook, which sees what Python's own sockets do, no
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 import yaml

@@ -42,8 +42,8 @@ def test_averaged_weights_are_preferred(tmp_path):
     state, averaged = ({'a': torch.full((2,), value)} for value in (1.0, 2.0))
     torch.save({'params': state, 'params_ema': averaged}, tmp_path / 'both.pth')
     torch.save({'module.a': torch.ones(2)}, tmp_path / 'bare.pth')
-    assert torch.equal(read_weights(tmp_path / 'both.pth')['a'], averaged['a'])
-    assert list(read_weights(tmp_path / 'bare.pth')) == ['a']
+    assert torch.equal(read_weights(tmp_path / 'both.pth')[0]['a'], averaged['a'])
+    assert list(read_weights(tmp_path / 'bare.pth')[0]) == ['a']
 
 
 def test_option_file_says_what_weights_do_not(tmp_path):
