@@ -36,6 +36,7 @@ import numpy as np
 
 from mulsr_plugin.data.cube import check_cube
 from mulsr_plugin.data.output_lock import OutputLock
+from mulsr_plugin.data.write_errors import write_error
 from mulsr_plugin.utils.files import is_alive, sync_folder
 
 HEADER_VERSION = 1
@@ -549,17 +550,11 @@ class CubeStoreWriter:
                 self._environment.set_mapsize(max(2 * size, size + 2 * nbytes))
 
     def _explained(self, error: Exception) -> OSError:
-        parent = next(folder for folder in self.path.parents if folder.exists())
-        free = shutil.disk_usage(parent).free
-        # LMDB tells a full disk as an input/output error.
-        reason = f'the disk is full ({error})' if free < FULL_DISK else str(error)
         kept = 'nothing was kept'
         if self._is_resumable and self.headers:
             kept = f'its {len(self.headers)} finished scenes are kept in {self._temporary.name}'
-        return OSError(
-            f'Cannot write {self.path}: {reason}; {free / 1e9:.1f} GB are free there; {kept}: make room or '
-            'choose another output.'
-        )
+        # LMDB tells a full disk as an input/output error
+        return write_error(self.path, error, kept, FULL_DISK)
 
 
 def description_in(store: PathLike) -> str | None:

@@ -66,8 +66,7 @@ def check_block(block: Mapping[str, Any], rules: Mapping[str, Rule], where: str)
         rule = rules[key]
         if not (rule.may_be_none if value is None else rule.accepts(value)):
             raise ValueError(
-                f'{where}: {key} is {value!r}, expected {rule.expected}{_yaml_float_hint(value)}; '
-                'correct it in the option file.'
+                f'{where}: {key} is {value!r}, expected {rule.expected}{_yaml_float_hint(value)}; correct it.'
             )
 
 
@@ -80,7 +79,7 @@ def require(block: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
     _check_is_block(block, where)
     for key in keys:
         if block.get(key) is None:
-            raise ValueError(f'{where} has no {key!r}, which is needed; add it to the option file.')
+            raise ValueError(f'{where} has no {key!r}, which is needed; add it.')
 
 
 def _check_is_block(block: Any, where: str) -> None:

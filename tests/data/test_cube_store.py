@@ -454,6 +454,21 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(folder, room):
     assert os.listdir(folder) == []
 
 
+@pytest.mark.parametrize(
+    'output, reason',
+    [
+        ('/proc/none/a.lmdb', 'No such file or directory'),
+        ('file/a.lmdb', '.*file is a file, no folder'),
+        ('file/below/a.lmdb', '.*file is a file, no folder'),
+    ],
+)
+def test_place_that_takes_no_store_is_not_put_down_to_a_full_disk(folder, output, reason):
+    (folder / 'file').write_text('mine')
+    with pytest.raises(OSError, match=f'^Cannot write .*: {reason}; nothing was kept: choose another output\\.$'):
+        CubeStoreWriter(folder / output).__enter__()
+    assert os.listdir(folder) == ['file']
+
+
 @pytest.mark.parametrize('key', ['', 'a b', 'a.b', 'a/b', 'header:a', 'fée', 'x' * 201, 'a\n'])
 def test_keys_that_basicsr_or_a_file_system_cannot_take(folder, key):
     with pytest.raises(ValueError, match='cannot be a key'), CubeStoreWriter(folder / 'a.lmdb') as writer:

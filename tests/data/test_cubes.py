@@ -9,7 +9,7 @@ import scipy.io
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.cube_folder import CubeFolder
 from mulsr_plugin.data.cubes import cube_scenes
-from mulsr_plugin.data.formats import write_cube
+from mulsr_plugin.data.formats import read_cube, write_cube
 
 CUBE = np.random.default_rng(0).integers(0, 4096, (6, 5, 4)).astype(np.uint16)
 NAMES = ('a.mat', 'b b.npz', 'c.v2.hdr', 'd.tif', 'e.npy', 'f')
@@ -33,6 +33,13 @@ def test_scenes_of_all_formats(folder):
     assert {scene.load().scale for scene in cube_scenes(folder, scale=1 / 4095)} == {1 / 4095}
 
 
+@pytest.mark.parametrize('name', ['e.npy', 'c.v2.hdr', 'd.tif', 'f'])
+def test_key_is_refused_where_there_are_no_variables(folder, name):
+    with pytest.raises(ValueError, match=r'has no variables that key \(--key\) cube could choose from; leave it out'):
+        read_cube(folder / name, key='cube')
+    assert read_cube(folder / 'a.mat', key='cube').values.shape == CUBE.shape
+
+
 def test_folder_reads_like_a_store(folder):
     cubes = CubeFolder(folder)
     assert cubes.keys() == ['a', 'b_b', 'c_v2', 'd', 'e', 'f']
@@ -47,6 +54,9 @@ def test_nothing_there(tmp_path):
         cube_scenes(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'expected files \.mat\.$'):
         cube_scenes(tmp_path, '.mat')
+    (tmp_path / 'a.npy').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'a\.npy is a file, expected a folder with one file for each cube; name its'):
+        cube_scenes(tmp_path / 'a.npy')
 
 
 def test_names_that_collide_or_cannot_be_keys(tmp_path):

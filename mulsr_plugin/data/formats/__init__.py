@@ -43,6 +43,7 @@ __all__ = [
     'files_written',
     'read_cube',
     'read_numbers',
+    'refuse_shadowed',
     'scene_key',
     'write_cube',
 ]
@@ -86,7 +87,8 @@ def read_cube(
 
     Args:
         path (str | PathLike): File, or folder of band PNGs.
-        key (str | None): Variable of a .mat or .npz file; None takes the only one that can be meant. Default: None.
+        key (str | None): Variable of a .mat or .npz file, refused for others; None takes the only one that can be
+            meant. Default: None.
         scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the image.
             None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and 1 / (largest
             value of the type) for integers. Default: None.
@@ -114,6 +116,8 @@ def read_cube(
     path = Path(path).expanduser()
     options = ReadOptions(key, scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands)
     reader = _reader_of(path)
+    if key is not None and reader not in (read_mat, read_npz):
+        raise FormatError(f'{path} has no variables that key (--key) {key} could choose from; leave it out.')
     try:
         if path.is_file():
             open(path, 'rb').close()  # libraries tell a lack of permission in their own words
@@ -128,9 +132,10 @@ def read_cube(
 def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
     """Write a spectral image in the format of the name; a name without a suffix is a folder of band PNGs.
 
-    The file appears whole or not at all. Values, dtype and scale are kept, except that .npy holds float32 in [0, 1]
-    and PNG 16 bits where the dtype does not tell the scale. Wavelengths are kept by all but .npy; georeferences by
-    TIFF, ENVI and .npz; bad bands by ENVI and .npz.
+    The file appears whole or not at all; of the two of ENVI the header comes last, and if they replace others the old
+    header goes first, so that a header never stands beside the data of another one. Values, dtype and scale are kept,
+    except that .npy holds float32 in [0, 1] and PNG 16 bits where the dtype does not tell the scale. Wavelengths are
+    kept by all but .npy; georeferences by TIFF, ENVI and .npz; bad bands by ENVI and .npz.
 
     Args:
         path (str | PathLike): New file or folder; of ENVI either name, .hdr and .dat are written.
@@ -139,7 +144,7 @@ def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
             Default: False.
 
     Raises:
-        FileExistsError: It exists and ``overwrite`` is false.
+        FileExistsError: It exists and ``overwrite`` is false, or see :func:`refuse_shadowed`.
         ImportError: The library for the format is not installed.
         ValueError: The format is unknown, or the cube is none.
         OSError: The disk is full or refuses.
@@ -152,6 +157,7 @@ def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
             f'{path}: no writer for {suffix or "this name"}; choose one of {names}, or no suffix for PNGs.'
         )
     check_cube(path.name, cube.values, cube.scale, cube.wavelengths)
+    refuse_shadowed(path)
     writer = WRITERS[suffix]
     with whole_files(path, overwrite, ENVI_WRITTEN if writer is write_envi else ()) as temporary:
         writer(temporary, cube)
@@ -174,6 +180,19 @@ def files_written(path: PathLike) -> tuple[Path, ...]:
     return tuple(path.with_suffix(suffix) for suffix in ENVI_WRITTEN)
 
 
+def refuse_shadowed(path: PathLike) -> None:
+    """Refuse the name of an ENVI image beside a file that would be read in place of its data.
+
+    Raises:
+        FileExistsError: There is a file of this name without a suffix.
+    """
+    other = Path(path).expanduser().with_suffix('')
+    if WRITERS.get(Path(path).suffix.lower()) is write_envi and other.is_file():
+        raise FileExistsError(
+            f'{other} would be read as the data of {other.name}.hdr: choose another name, or move it away.'
+        )
+
+
 def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:
     """Return the cubes of a folder, sorted by name: files of a known format, and sub-folders of band PNGs.
 
@@ -183,10 +202,13 @@ def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:
 
     Raises:
         FileNotFoundError: No such folder, or no cube in it.
+        FormatError: It is a file.
         PermissionError: It may not be listed.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
+        raise FormatError(f'{folder} is a file, expected a folder with one file for each cube; name its folder.')
+    if not folder.exists():
         raise FileNotFoundError(f'There is no folder {folder} to read cubes from.')
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith('.'))

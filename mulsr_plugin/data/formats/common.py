@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -17,6 +16,7 @@ import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
 from mulsr_plugin.data.cube_store import PathLike, refuse_existing
+from mulsr_plugin.data.write_errors import write_error
 from mulsr_plugin.utils.memory import free_host_memory
 
 AXES = ('hwb', 'whb', 'bhw', 'bwh', 'hbw', 'wbh')
@@ -198,8 +198,8 @@ def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> It
     Args:
         path (Path): The new file or folder; its parents are made where needed.
         overwrite (bool): Replace what is there, at the very end; else it is refused.
-        suffixes (Sequence[str]): Suffixes of the files that are written instead of ``path`` itself, in the order in
-            which they are put into place.
+        suffixes (Sequence[str]): Suffixes of the files that are written instead of ``path`` itself; the last is that
+            of the file without which the others are not read, such as a header.
 
     Yields:
         Path: Name in a new folder beside ``path``, to which ``suffixes`` may be given.
@@ -217,19 +217,42 @@ def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> It
         yield temporary / path.name
         new_parents = []
         _refuse_existing(targets, overwrite)  # it may have appeared meanwhile
-        for target in targets:
-            os.replace(temporary / target.name, target)
+        if len(targets) == 1:
+            os.replace(temporary / path.name, path)
+        else:
+            _exchange(temporary, targets)
     except FileExistsError:
         raise
     except OSError as error:
-        raise OSError(
-            f'Cannot write {path}: {_reason(error, path)}; nothing was kept: make room or choose another output.'
-        ) from error
+        raise write_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for folder in new_parents:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _exchange(folder: Path, targets: Sequence[Path]) -> None:
+    """Put several files that belong together into place, the last of which tells how the others are read.
+
+    The old last one goes first and the new one comes last: a process that is killed on the way leaves the old files,
+    the new ones, or some that are not read for want of the last. The old ones then lie in ``folder``.
+    """
+    old = folder / 'old'
+    old.mkdir()
+    try:
+        for target in reversed(targets):
+            if target.exists():
+                os.rename(target, old / target.name)
+        for target in targets:
+            os.rename(folder / target.name, target)
+    except BaseException:
+        for target in targets:
+            if (old / target.name).exists():
+                os.replace(old / target.name, target)
+            elif not (folder / target.name).exists():
+                target.unlink()
+        raise
 
 
 def sync(path: Path) -> None:
@@ -242,15 +265,6 @@ def _refuse_existing(targets: Sequence[Path], overwrite: bool) -> None:
     for target in targets:
         if not overwrite or target.is_dir():
             refuse_existing(target)
-
-
-def _reason(error: OSError, path: Path) -> str:
-    parent = next(folder for folder in path.parents if folder.exists())
-    free = shutil.disk_usage(parent).free
-    # Libraries pass the reason on in their own words or not at all.
-    if error.errno == errno.ENOSPC or free < UNSUSPECTED_SIZE // 64:
-        return f'the disk is full ({size_text(free)} free)'
-    return error.strerror or str(error)
 
 
 def _real(path: Path, values: np.ndarray) -> np.ndarray:

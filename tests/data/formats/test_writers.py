@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -19,6 +23,7 @@ import tifffile
 from mulsr_plugin.data.cube import Cube, GeoReference
 from mulsr_plugin.data.formats import mat, read_cube, write_cube
 
+ROOT = Path(__file__).parents[3]
 RNG = np.random.default_rng(0)
 WAVES = (400.0, 455.5, 500.0, 605.25, 700.0)
 UTM = GeoReference((30.0, 0.0, 500000.0, 0.0, -30.0, 4600000.0), rasterio.crs.CRS.from_epsg(32633).to_wkt())
@@ -152,6 +157,74 @@ def test_envi_data_without_header_is_not_overwritten(tmp_path):
     assert os.listdir(tmp_path) == ['a.dat']
 
 
+KILLED_AT = """
+import os, signal, sys
+from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.formats import read_cube, write_cube
+
+new, at = read_cube(sys.argv[1]), int(sys.argv[3])
+rename = os.rename
+
+def rename_or_die(*names):
+    global at
+    at -= 1
+    if at < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(*names)
+
+os.rename = rename_or_die
+write_cube(sys.argv[2], new, overwrite=True)
+"""
+
+
+def test_envi_pair_that_was_killed_while_replaced_is_never_mixed(tmp_path):
+    """Killed before each of the renames: the old pair, the new one, or data that miss their header."""
+    old, new = (Cube(np.full((6, 5, 4), value, np.uint16), scale) for value, scale in ((7, 1 / 7), (9, 1 / 9)))
+    write_cube(tmp_path / 'new.npz', new)
+    seen = []
+    for at in range(5):
+        path = tmp_path / str(at) / 'a.hdr'
+        write_cube(path, old)
+        command = [sys.executable, '-c', KILLED_AT, str(tmp_path / 'new.npz'), str(path), str(at)]
+        killed = subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+        assert killed == (at < 4)
+        try:
+            cube = read_cube(path)
+            seen.append((float(cube.values.max()), round(1 / cube.scale)))
+        except FileNotFoundError:
+            assert not path.exists()  # and nothing is lost
+            folder = next(path.parent.glob('.a.hdr.partial-*'))
+            shutil.copytree(folder / 'old', path.parent, dirs_exist_ok=True)
+            assert read_cube(path).values.max() == 7
+            seen.append('no header')
+    assert seen == [(7, 7), 'no header', 'no header', 'no header', (9, 9)]
+
+
+@pytest.mark.parametrize('at', range(4))
+def test_envi_pair_that_fails_while_replaced_is_the_old_one(tmp_path, at, monkeypatch):
+    write_cube(tmp_path / 'a.hdr', CUBES['uint16'])
+    calls, rename = [], os.rename
+
+    def fail(*names):
+        calls.append(names)
+        if len(calls) == at + 1:
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        rename(*names)
+
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.setattr(os, 'rename', fail)
+    with pytest.raises(OSError, match='Cannot write .*: Permission denied; nothing was kept: choose another output'):
+        write_cube(tmp_path / 'a.hdr', LARGE, overwrite=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_envi_beside_a_file_that_would_be_read_as_its_data(tmp_path):
+    (tmp_path / 'a').write_bytes(b'mine')
+    with pytest.raises(FileExistsError, match=r'a would be read as the data of a\.hdr: choose another name'):
+        write_cube(tmp_path / 'a.dat', CUBES['uint16'], overwrite=True)
+    assert os.listdir(tmp_path) == ['a']
+
+
 def test_what_cannot_be_written_is_refused_first(tmp_path):
     with pytest.raises(ValueError, match=r'a\.xyz: no writer for \.xyz; choose one of \.mat'):
         write_cube(tmp_path / 'a.xyz', CUBES['uint16'])
@@ -185,6 +258,16 @@ def test_write_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path, name):
         check_refused(tmp_path, name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_place_that_takes_no_file_is_not_put_down_to_a_full_disk(tmp_path, name):
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises(OSError, match=r'file is a file, no folder; nothing was kept: choose another output\.$'):
+        write_cube(tmp_path / 'file' / name, LARGE)
+    with pytest.raises(OSError, match=r'Cannot write /proc/none/.*: No such file or directory; nothing was kept: ch'):
+        write_cube(Path('/proc/none') / name, LARGE)
+    assert os.listdir(tmp_path) == ['file']
 
 
 @pytest.fixture
