@@ -6,6 +6,7 @@ import numpy as np
 
 from mulsr_plugin.data.matrix_files import is_matrix_file, read_matrices, shape_text
 
+LARGEST_KERNEL = 1025  # pixels a side; a Gaussian of deviation 128, and bicubic resizing at scale 256
 GAUSSIAN_EXTENT = 4  # standard deviations from the centre to the border of a window, as in scipy.ndimage
 
 
@@ -41,6 +42,19 @@ def isotropic_gaussian_kernel(width: int, sigma: float, centre: float | None = N
 def gaussian_width(sigma: float) -> int:
     """Return the odd side of a window that holds a Gaussian of standard deviation ``sigma`` pixels."""
     return 2 * int(GAUSSIAN_EXTENT * sigma + 0.5) + 1
+
+
+def check_kernel_width(width: int, what: str) -> None:
+    """Refuse a window with a side of more than :data:`LARGEST_KERNEL`, for which memory and time would not do.
+
+    Raises:
+        ValueError: It is larger; ``what`` says whose window it is.
+    """
+    if width > LARGEST_KERNEL:
+        raise ValueError(
+            f'degradation: {what} needs a kernel of {width}x{width} pixels, expected at most {LARGEST_KERNEL}x'
+            f'{LARGEST_KERNEL}; make it narrower.'
+        )
 
 
 def mtf_sigma(nyquist_gain: float, scale: int) -> float:
@@ -90,7 +104,8 @@ def read_kernel(name: str) -> np.ndarray:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Unknown suffix, no or several matrices, not square, not finite, or a sum that is not positive.
+        ValueError: Unknown suffix, no or several matrices, not square, too large, not finite, or a sum that is not
+            positive.
     """
     if not is_matrix_file(name):
         raise ValueError(f'degradation: kernel is {name!r}, expected a .npy, .csv or .mat file; correct the name.')
@@ -105,4 +120,5 @@ def read_kernel(name: str) -> np.ndarray:
     kernel = next(iter(square.values())).astype(np.float64)
     if not np.isfinite(kernel).all() or kernel.sum() <= 0:
         raise ValueError(f'Blur kernel {name} sums to {kernel.sum():g}, expected finite values with a positive sum.')
+    check_kernel_width(len(kernel), name)
     return kernel / kernel.sum()

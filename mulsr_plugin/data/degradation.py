@@ -34,6 +34,7 @@ import torch.nn.functional as F
 from mulsr_plugin.data.blur_kernels import (
     anisotropic_gaussian_kernel,
     bicubic_kernel,
+    check_kernel_width,
     gaussian_width,
     isotropic_gaussian_kernel,
     mtf_sigma,
@@ -57,6 +58,8 @@ RESAMPLINGS = ('bicubic', 'bilinear', 'strided')
 NOISE_SIGMAS = (1 / 255, 2 / 255, 3 / 255, 4 / 255)
 NOISE_FREE_PROBABILITY = 0.2
 SMALLEST_SPREAD = 0.2
+LARGEST_COUNT = 1e12  # its Poisson noise is far below the rounding of float32
+LARGEST_SCALE = 256
 FIXED_WIDTH, FIXED_VARIANCES, FIXED_ANGLE, FIXED_NOISE_SIGMA = 13, (2.0, 10.0), np.pi / 2, 3 / 255
 
 _POSITIVE = Rule(lambda v: number(0).accepts(v) and v > 0, 'a number above 0')
@@ -74,7 +77,7 @@ _RULES = {
     'noise_sigma': Rule(
         number(0, 1).accepts, 'a standard deviation from 0 to 1 on data in [0, 1], e.g. 0.01176 for 3/255'
     ),
-    'poisson_peak': _POSITIVE,
+    'poisson_peak': Rule(lambda v: _POSITIVE.accepts(v) and v <= LARGEST_COUNT, 'a number above 0, up to 1e12'),
     'seed': integer(0),
 }
 _COMMON = ('preset', 'noise_sigma', 'poisson_peak', 'seed')
@@ -270,15 +273,17 @@ def build_degradation(opt: Mapping[str, Any] | str, scale: int) -> Degradation:
     Args:
         opt: Preset, or a block with ``preset``, the options of the preset and ``noise_sigma``, ``poisson_peak`` and
             ``seed`` (see ``Degradation``).
-        scale: Integer downsampling factor, at least 2.
+        scale: Integer downsampling factor, from 2 to 256.
 
     Raises:
         FileNotFoundError: The kernel file does not exist.
         ValueError: An unknown, missing or contradictory option, or an illegal scale; the message suggests what may have
             been meant.
     """
-    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
-        raise ValueError(f'degradation: scale is {scale!r}, expected a whole number of at least 2; correct the scale.')
+    if isinstance(scale, bool) or not isinstance(scale, int) or not 2 <= scale <= LARGEST_SCALE:
+        raise ValueError(
+            f'degradation: scale is {scale!r}, expected a whole number from 2 to {LARGEST_SCALE}; correct the scale.'
+        )
     block: Mapping[str, Any] = {'preset': opt} if isinstance(opt, str) else opt
     check_block(block, _RULES, 'degradation')
     require(block, ['preset'], 'degradation')
@@ -343,6 +348,7 @@ def gaussian(scale: int, sigma: float | Sequence[float], angle: float = 0.0, res
         raise ValueError(
             f'degradation: sigma has {len(sigmas)} values, expected one, or two for an ellipse; correct it.'
         )
+    check_kernel_width(gaussian_width(max(sigmas)), f'a Gaussian of standard deviation {max(sigmas):g} pixels')
     width, offset = _aligned_window(gaussian_width(max(sigmas)), scale, resampling)
     kernel = anisotropic_gaussian_kernel(width, (sigmas[0] ** 2, sigmas[1] ** 2), np.deg2rad(angle))
     round_one = sigmas[0] == sigmas[1]
@@ -538,7 +544,7 @@ def _check_choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None
     if value not in choices:
         names = [name for name in choices if name]
         close = difflib.get_close_matches(str(value), names, n=1)
-        hint = f'did you mean {close[0]!r}?' if close else 'correct the option file.'
+        hint = f'did you mean {close[0]!r}?' if close else 'correct it.'
         raise ValueError(f'degradation: {key} is {value!r}, expected one of {", ".join(names)}; {hint}')
 
 

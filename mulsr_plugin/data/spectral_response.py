@@ -7,7 +7,8 @@ Gaussians. The last two are sampled at the band centres of the cube, so they ser
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,9 @@ Landsat 8 up to the near infrared (coastal, blue, green, red, NIR), and for thei
 
 GAUSSIAN_PREFIX = 'gaussian:'
 GAUSSIAN_CUT = 3  # standard deviations; a tail at the edge of the cube would else be scaled up to a whole channel
+# Shares of a channel's response within the cube: below the first it does not overlap, below the second that is told.
+SMALLEST_SHARE = 0.01
+SMALLEST_SHARE_UNTOLD = 0.5
 _LARGEST_ROW_SUM = 1.001
 SMALLEST_WAVELENGTH = 100  # nm; smaller numbers are micrometres, or no wavelengths at all
 
@@ -86,8 +90,9 @@ def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Seque
       [0, 1] when every channel's weights sum to at most 1. A square matrix is read as (G, num_bands). If several
       variables of a .mat file fit, ``FILE.mat:NAME`` names one.
 
-    What is sampled at wavelengths is normalised to sums of 1; a channel that does not overlap with the cube is zero
-    throughout, and a warning names it.
+    What is sampled at wavelengths is normalised to sums of 1. A warning names a channel less than half of whose
+    response (its integral over wavelengths) lies within the cube, with that share; a channel with less than 1 % does
+    not overlap and is zero throughout, which a warning tells too.
 
     Args:
         name_or_path: See above.
@@ -111,10 +116,11 @@ def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Seque
                 f'unknown wavelengths; give a file with a (channels, {num_bands}) matrix as spectral_response.'
             )
         table = np.vstack([np.arange(400, 701, 10), SPECTRAL_RESPONSES[name_or_path]])
-        return _sampled(name_or_path, _interpolated(table, _checked_wavelengths(name_or_path, num_bands, wavelengths)))
+        return _sampled_table(name_or_path, table, _checked_wavelengths(name_or_path, num_bands, wavelengths))
     if name_or_path in SENSORS or name_or_path.startswith(GAUSSIAN_PREFIX):
         bands = SENSORS.get(name_or_path) or _parse_gaussians(name_or_path)
-        return _sampled(name_or_path, _gaussians(bands, _checked_wavelengths(name_or_path, num_bands, wavelengths)))
+        centres = _checked_wavelengths(name_or_path, num_bands, wavelengths)
+        return _sampled(name_or_path, partial(_gaussians, bands), _support(bands), centres)
     if not is_matrix_file(name_or_path):
         raise ValueError(_unknown_name(name_or_path))
     return _load_file(name_or_path, num_bands, wavelengths)
@@ -146,7 +152,7 @@ def _load_file(name: str, num_bands: int, wavelengths: Sequence[float] | None) -
             f'{num_bands}) or a table whose first column is nanometres, and FILE.mat:NAME where several fit.'
         )
     for table in tables.values():
-        return _sampled(name, _interpolated(table, _checked_wavelengths(name, num_bands, wavelengths)))
+        return _sampled_table(name, table, _checked_wavelengths(name, num_bands, wavelengths))
     matrix = matrices[plain[0]]
     response = matrix if matrix.shape[1] == num_bands else matrix.T
     _check_weights(response, name)
@@ -207,11 +213,35 @@ def _checked_wavelengths(name: str, num_bands: int, wavelengths: Sequence[float]
     return centres
 
 
-def _sampled(name: str, weights: np.ndarray) -> np.ndarray:
-    """Normalise sampled channels to sums of 1; those without overlap stay zero, with a warning."""
+def _support(bands: GaussianBands) -> tuple[float, float]:
+    """Return the wavelengths between which the Gaussians are not zero."""
+    reach = GAUSSIAN_CUT / np.sqrt(8 * np.log(2)) * np.array(bands.widths)
+    return float((bands.centres - reach).min()), float((bands.centres + reach).max())
+
+
+def _sampled_table(name: str, table: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return _sampled(name, partial(_interpolated, table), (table[0, 0], table[0, -1]), centres)
+
+
+def _sampled(
+    name: str,
+    response: Callable[[np.ndarray], np.ndarray],
+    support: tuple[float, float],
+    centres: np.ndarray,
+) -> np.ndarray:
+    """Sample channels and normalise them to sums of 1; those without overlap become zero, with a warning.
+
+    Args:
+        name: Of the response, for messages.
+        response: Function of wavelengths (N,) in nm that returns (G, N).
+        support: Wavelengths between which it is not zero.
+        centres: Band centres of the cube in nm.
+    """
+    weights = response(centres)
     if not np.isfinite(weights).all():
         raise ValueError(f'Spectral response {name!r} holds NaN or infinite values; correct the file.')
-    sums = weights.sum(axis=1, keepdims=True)
+    shares = _shares_within(response, support, centres)
+    sums = np.where(shares < SMALLEST_SHARE, 0, weights.sum(axis=1))[:, None]
     empty = [channel + 1 for channel, total in enumerate(sums[:, 0]) if total <= 0]
     if len(empty) == len(weights):
         raise ValueError(
@@ -222,7 +252,29 @@ def _sampled(name: str, weights: np.ndarray) -> np.ndarray:
             f'Spectral response {name!r}: channel {", ".join(map(str, empty))} of {len(weights)} does not overlap with '
             'the wavelengths of the cube and is zero everywhere.'
         )
+    for channel, share in enumerate(shares, 1):
+        if share < SMALLEST_SHARE_UNTOLD and channel not in empty:
+            get_root_logger().warning(
+                f'Spectral response {name!r}: only {100 * share:.0f} % of channel {channel} of {len(weights)} lie '
+                f'within the wavelengths of the cube, {centres.min():g} to {centres.max():g} nm, and stand for it all.'
+            )
     return (weights / np.where(sums > 0, sums, 1) * (sums > 0)).astype(np.float32)
+
+
+def _shares_within(
+    response: Callable[[np.ndarray], np.ndarray], support: tuple[float, float], centres: np.ndarray
+) -> np.ndarray:
+    """Return the share of each channel's integral that lies within the cube, (G,).
+
+    The cube reaches as far beyond its outer band centres as half the way to the bands next to them.
+    """
+    ordered = np.unique(centres)
+    steps = np.diff(ordered) / 2 if len(ordered) > 1 else np.zeros(1)
+    grid = np.linspace(*support, 10001)
+    values = np.nan_to_num(response(grid))
+    inside = (grid >= ordered[0] - steps[0]) & (grid <= ordered[-1] + steps[-1])
+    sums = values.sum(axis=1)
+    return values[:, inside].sum(axis=1) / np.where(sums > 0, sums, 1)
 
 
 def _unknown_name(name: str) -> str:

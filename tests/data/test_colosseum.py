@@ -73,10 +73,16 @@ def test_counts_of_11_bits_and_pictures_of_8(tmp_path: Path) -> None:
     assert load(write_mat(tmp_path, ms=ms * 20))[''].lq.scale == 1 / 65535
 
 
+def test_factor_that_the_file_names_comes_first(tmp_path: Path) -> None:
+    scene = load(write_mat(tmp_path, scale_to_unit=1 / 10000))['']
+    assert scene.lq.scale == scene.rgb.scale == pytest.approx(1e-4)
+    assert load(write_mat(tmp_path, scale_to_unit=1 / 65535))[''].lq.scale == pytest.approx(1 / 65535)
+
+
 def test_geotiffs_equal_the_mat_file(tmp_path: Path) -> None:
     pytest.importorskip('rasterio')
     ms, rgb = pair()
-    write_cube(tmp_path / 'ms.tif', Cube(ms, 1 / 65535))
+    write_cube(tmp_path / 'ms.tif', Cube(ms, 1 / 2047))
     write_cube(tmp_path / 'rgb.tif', Cube(rgb, 1 / 255))
     tiffs = {s.phase: s.load() for s in colosseum_scenes(tmp_path / 'ms.tif', tmp_path / 'rgb.tif')}
     mats = load(write_mat(tmp_path))

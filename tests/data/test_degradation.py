@@ -275,7 +275,7 @@ def test_wrong_options_are_explained(opt: object, message: str) -> None:
 
 @pytest.mark.parametrize('scale', [1, 2.5, '8', True])
 def test_wrong_scale_is_explained(scale: object) -> None:
-    with pytest.raises(ValueError, match='whole number of at least 2'):
+    with pytest.raises(ValueError, match='whole number from 2 to 256'):
         build_degradation('authors_fixed', scale)
 
 

@@ -211,6 +211,8 @@ def test_draw_holds_all_but_the_noise_field() -> None:
         ('kernel_file', "preset kernel_file has no 'kernel'"),
         ({'preset': 'gaussian', 'sigma': 0}, 'a number above 0'),
         ({'preset': 'gaussian', 'sigma': [1, 2, 3]}, 'sigma has 3 values'),
+        ({'preset': 'gaussian', 'sigma': 1e6}, 'deviation 1e.06 pixels needs a kernel of 8000001x.* at most 1025x1025'),
+        ({'preset': 'average', 'poisson_peak': 1e20}, 'a number above 0, up to 1e12'),
         ({'preset': 'gaussian', 'sigma': 1, 'resampling': 'cubic'}, "did you mean 'bicubic'"),
         ({'preset': 'sensor_mtf', 'nyquist_gain': 1}, 'below 1'),
         ({'preset': 'average', 'sigma': 1}, 'sigma has no effect with preset average, which takes noise_sigma'),
@@ -230,6 +232,7 @@ def test_wrong_options_are_explained(opt: dict | str, message: str) -> None:
     [
         (np.ones((3, 4)), r'\(3x4\); 0 of them are square'),
         (np.zeros((3, 3)), 'sums to 0'),
+        (np.ones((1026, 1026)), 'needs a kernel of 1026x1026 pixels, expected at most 1025x1025'),
         (np.full((3, 3), np.nan), 'finite values'),
         (np.ones(9), 'expected a matrix of real numbers'),
         (np.ones((3, 3)) * 1j, 'expected a matrix of real numbers'),
