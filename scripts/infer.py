@@ -28,7 +28,7 @@ from mulsr_plugin.data.pair import PairFiles  # noqa: E402
 from mulsr_plugin.data.sources import add_cube_arguments, add_reading_arguments, cube_options, reading_options  # noqa: E402
 from mulsr_plugin.models.inference import DEFAULT_HALO, Progress  # noqa: E402
 from mulsr_plugin.models.precision import PRECISIONS  # noqa: E402
-from mulsr_plugin.utils.infer import InferenceJob, infer  # noqa: E402
+from mulsr_plugin.utils.infer import CubeFile, InferenceJob, infer  # noqa: E402
 from mulsr_plugin.weights import shipped_weights  # noqa: E402
 
 
@@ -42,7 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
         f'{", ".join(shipped_weights())}; default: those for the scale of the images',
     )
     parser.add_argument('--hsi', type=Path, required=True, help='low-resolution cube')
-    parser.add_argument('--rgb', type=Path, required=True, help='high-resolution guide image of the same ground')
+    parser.add_argument(
+        '--rgb', type=Path, help='high-resolution guide image of the same ground, for networks that take one'
+    )
     parser.add_argument('--out', type=Path, required=True, help='file to write; a preview NAME_preview.png joins it')
     parser.add_argument('--opt', type=Path, help='option file of the training, for weights that do not tell a network')
     add_cube_arguments(parser)
@@ -52,21 +54,37 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='default: fp32')
     parser.add_argument('--bands-per-chunk', type=_positive, help='bands at a time; default: from the free memory')
     parser.add_argument('--tile-size', type=_positive, help='pixels; default: no tiles if the image fits in memory')
-    parser.add_argument('--tile-halo', type=int, default=DEFAULT_HALO, help=f'pixels; default: {DEFAULT_HALO}')
+    parser.add_argument(
+        '--tile-halo', type=_not_negative, default=DEFAULT_HALO, help=f'pixels; default: {DEFAULT_HALO}'
+    )
     parser.add_argument('--force', action='store_true', help='replace files that exist')
     return parser
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text} is no positive whole number')
-    return value
+    return int(text)
+
+
+def _not_negative(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text} is no whole number of at least 0')
+    return int(text)
 
 
 def job_of(args: argparse.Namespace) -> InferenceJob:
-    """Return the job that a command line describes."""
-    images = PairFiles(args.hsi.stem, args.hsi, args.rgb, cube_options(args), reading_options(args, 'rgb_'))
+    """Return the job that a command line describes.
+
+    Raises:
+        ValueError: There are options for a guide image, but there is none.
+    """
+    of_guide = reading_options(args, 'rgb_')
+    images: PairFiles | CubeFile = CubeFile(args.hsi, cube_options(args))
+    if args.rgb is not None:
+        images = PairFiles(args.hsi.stem, args.hsi, args.rgb, cube_options(args), of_guide)
+    elif any(value not in (None, False) for value in of_guide.values()):
+        raise ValueError('Options --rgb-... say how a guide image is read, but there is none: give it with --rgb.')
     return InferenceJob(
         weights=args.weights,
         images=images,
@@ -106,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, ValueError, OSError, MemoryError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('interrupted: nothing half-written is left', file=sys.stderr)
+        return 130
     except torch.OutOfMemoryError as error:
         print(f'error: the GPU is full ({error}): give a smaller --tile-size or --bands-per-chunk 1.', file=sys.stderr)
         return 1

@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+import yaml
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from mulsr_plugin.data.cube import Cube
-from mulsr_plugin.data.formats import WRITERS, files_read, files_written, write_cube
+from mulsr_plugin.data.formats import WRITERS, files_read, files_written, read_cube, refuse_shadowed, write_cube
 from mulsr_plugin.data.formats.common import size_text, whole_files
 from mulsr_plugin.data.pair import PairFiles
 from mulsr_plugin.data.spectral_response import load_spectral_response
@@ -31,16 +33,30 @@ from mulsr_plugin.models.inference import (
     choose_bands_per_chunk,
     choose_tile,
     is_bandwise,
+    is_guided,
     measure_tile_deviation,
     super_resolve,
 )
 from mulsr_plugin.utils.figures import comparison_panel
-from mulsr_plugin.utils.network_from_checkpoint import load_network
+from mulsr_plugin.utils.network_from_checkpoint import load_network, read_weights
 from mulsr_plugin.utils.registration import Shift, measure_shift
 from mulsr_plugin.weights import default_weights, find_weights
 
 # Pixels of the cube: registered images measure less (see measure_shift), the authors' shifted blur more.
 _SMALLEST_SHIFT_WARNED = 0.2
+
+
+@dataclass(frozen=True)
+class CubeFile:
+    """A cube alone, for networks that take no guide image.
+
+    Attributes:
+        cube (Path): Low-resolution cube.
+        cube_options (Mapping): Arguments of ``read_cube``. Default: none.
+    """
+
+    cube: Path
+    cube_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,8 @@ class InferenceJob:
     Attributes:
         weights (Path | None): Checkpoint in BasicSR's form, or the name of weights that come with the package; None
             for those that come with it for the scale of the images.
-        images (PairFiles): The cube and its guide image, and how they are read.
+        images (PairFiles | CubeFile): The cube and its guide image, and how they are read; the cube alone for a network
+            that takes no guide image, whose scale the weights or the option file must tell then.
         output (Path): File to write; its name tells the format, see :mod:`mulsr_plugin.data.formats`.
         option_file (Path | None): Option file of the network, where its weights do not tell. Default: None.
         device (str): 'auto', 'cpu', 'cuda' or 'cuda:N'. Default: 'auto', a GPU where there is one.
@@ -65,7 +82,7 @@ class InferenceJob:
     """
 
     weights: Path | None
-    images: PairFiles
+    images: PairFiles | CubeFile
     output: Path
     option_file: Path | None = None
     device: str = 'auto'
@@ -90,7 +107,7 @@ class InferenceReport:
         shape (tuple[int, int, int]): Rows, columns and bands of the result.
         scale (int): Scale factor.
         network (Mapping): Its block `network_g`.
-        shift (Shift | None): Of the cube against the guide image; None where it could not be measured.
+        shift (Shift | None): Of the cube against the guide image; None where there is none or it could not be measured.
         tile (Tile | None): How the image was cut; None for in one piece.
         deviation (TileDeviation | None): What the tiles have changed.
         consistency (Mapping[str, float]): Consistency of the result with its inputs, by name.
@@ -127,19 +144,17 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
     """
     _check_output(job)
     device = _device(job.device)
-    cube, guide, scale = job.images.load()
+    cube, guide, scale = _load(job)
     _check_space(job.output, cube, scale)
     job = replace(job, weights=_choose_weights(job, scale))
     assert job.weights is not None
     net, network = load_network(job.weights, scale, job.option_file)
     _check_fit(job, net, network['type'], cube, guide)
-    _log().info(f'{network["type"]} x{scale}: {_size_text(cube)} and guide {_size_text(guide)}.')
-    for note in (*cube.notes, *(f'guide: {note}' for note in guide.notes)):
-        _log().info(note)
-    response = _response(job, cube, guide)
-    shift = _check_registration(cube, guide, scale)
+    _tell_images(network['type'], scale, cube, guide)
+    response = None if guide is None else _response(job, cube, guide)
+    shift = None if guide is None else _check_registration(cube, guide, scale)
     net = net.to(device)
-    lq, rgb = _as_batch(cube), _as_batch(guide)
+    lq, rgb = _as_batch(cube), None if guide is None else _as_batch(guide)
     tile, deviation = _cut(job, net, lq, rgb, scale)
     chunk = job.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=job.precision)
     if is_bandwise(net):
@@ -156,6 +171,48 @@ def _log() -> logging.Logger:
     return get_root_logger()
 
 
+def _load(job: InferenceJob) -> tuple[Cube, Cube | None, int]:
+    """Read cube and guide image, and tell the scale by their sizes; without a guide by weights or option file."""
+    if isinstance(job.images, PairFiles):
+        return job.images.load()
+    if job.spectral_response is not None:
+        raise ValueError(
+            f'The spectral response {job.spectral_response} is that of the camera of a guide image, but there is none: '
+            'give --rgb, or leave --spectral-response out.'
+        )
+    return read_cube(job.images.cube, **job.images.cube_options), None, _told_scale(job)
+
+
+def _told_scale(job: InferenceJob) -> int:
+    """Return the one scale that the option file of a job, else the description in its weights, names."""
+    scales: Any = None
+    if job.option_file is not None:
+        scales = _scale_of_options(job.option_file)
+    elif job.weights is not None:
+        description = read_weights(find_weights(job.weights))[1]
+        scales = None if description is None else description['scales']
+    scale = scales[0] if isinstance(scales, list) and len(scales) == 1 else scales
+    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+        raise ValueError(
+            'The size of the guide image tells the scale, but there is none: give --rgb or, for a network that takes '
+            'no guide image, --weights and with --opt the option file of its training.'
+        )
+    return scale
+
+
+def _scale_of_options(path: Path) -> Any:
+    """Return the scale in an option file: that of the network, else that of the data; None for neither."""
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no option file {path}: give the one that the weights were trained with.')
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is no option file ({" ".join(str(error).split())}): give a YAML file.') from error
+    content = content if isinstance(content, Mapping) else {}
+    network = content.get('network_g')
+    return (network.get('upscale') if isinstance(network, Mapping) else None) or content.get('scale')
+
+
 def _check_output(job: InferenceJob) -> None:
     """Refuse what could only fail after the computation."""
     suffix = job.output.suffix.lower()
@@ -168,7 +225,9 @@ def _check_output(job: InferenceJob) -> None:
         raise ImportError(
             f"{job.output} needs rasterio to be written: pip install 'mulsr-plugin[formats]', or name a .mat or .npz."
         )
-    named = (*files_read(job.images.cube), *files_read(job.images.guide), job.weights)
+    refuse_shadowed(job.output)
+    guides = files_read(job.images.guide) if isinstance(job.images, PairFiles) else ()
+    named = (*files_read(job.images.cube), *guides, job.weights)
     inputs = {path.resolve() for path in named if path is not None}
     for path in (*files_written(job.output), job.preview):
         if path.resolve() in inputs:
@@ -211,21 +270,47 @@ def _folder_of(output: Path) -> Path:
     return next(parent for parent in output.resolve().parents if parent.exists())
 
 
-def _check_fit(job: InferenceJob, net: nn.Module, name: str, cube: Cube, guide: Cube) -> None:
-    """Refuse images that the network was not built for, and say what to do instead."""
-    channels = getattr(net, 'num_guide_ch', guide.num_bands)
-    if channels != guide.num_bands:
-        raise ValueError(
-            f'The guide {job.images.guide} has {guide.num_bands} channel(s), but the network of {job.weights} takes a '
-            f'guide of {channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on '
-            'guides like this one.'
-        )
+def _tell_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
+    """Log the sizes, and what readers have assumed."""
+    also = '' if guide is None else f' and guide {_size_text(guide)}'
+    _log().info(f'{name} x{scale}: {_size_text(cube)}{also}.')
+    for note in (*cube.notes, *(f'guide: {note}' for note in (() if guide is None else guide.notes))):
+        _log().info(note)
+
+
+def _check_fit(job: InferenceJob, net: nn.Module, name: str, cube: Cube, guide: Cube | None) -> None:
+    """Refuse images and options that the network was not built for, and say what to do instead."""
+    _check_guide(job, net, name, guide)
+    if job.bands_per_chunk is not None and not is_bandwise(net):
+        raise ValueError(f'The {name} of {job.weights} computes all bands at once: leave --bands-per-chunk out.')
+    if job.tile_halo < 0:
+        raise ValueError(f'The halo of tiles is {job.tile_halo} pixels, expected 0 or more: correct --tile-halo.')
     bands = getattr(net, 'num_bands', cube.num_bands)
     if bands != cube.num_bands:
         raise ValueError(
             f'The cube {job.images.cube} has {cube.num_bands} bands, but the {name} of {job.weights} was trained for '
             f'{bands} and takes no other number: train one with num_bands: {cube.num_bands}, or use MulSR or '
             'CoarseNet, which take any number.'
+        )
+
+
+def _check_guide(job: InferenceJob, net: nn.Module, name: str, guide: Cube | None) -> None:
+    if guide is None:
+        if is_guided(net):
+            raise ValueError(f'The {name} of {job.weights} takes a guide image, but there is none: give it with --rgb.')
+        return
+    assert isinstance(job.images, PairFiles)
+    if not is_guided(net):
+        _log().warning(
+            f'The {name} of {job.weights} takes no guide image: {job.images.guide} tells the scale and serves for '
+            'checks of registration and consistency, but not for the result.'
+        )
+    channels = getattr(net, 'num_guide_ch', guide.num_bands)
+    if channels != guide.num_bands:
+        raise ValueError(
+            f'The guide {job.images.guide} has {guide.num_bands} channel(s), but the network of {job.weights} takes a '
+            f'guide of {channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on '
+            'guides like this one.'
         )
 
 
@@ -245,7 +330,7 @@ def _check_registration(cube: Cube, guide: Cube, scale: int) -> Shift | None:
 
 
 def _cut(
-    job: InferenceJob, net: nn.Module, lq: Tensor, rgb: Tensor, scale: int
+    job: InferenceJob, net: nn.Module, lq: Tensor, rgb: Tensor | None, scale: int
 ) -> tuple[Tile | None, TileDeviation | None]:
     """Choose tiles where they are needed or asked for, and measure what they change."""
     halo = -(-job.tile_halo // scale) * scale
@@ -268,6 +353,7 @@ def _response(job: InferenceJob, cube: Cube, guide: Cube) -> np.ndarray | None:
     """Load the response of the guide's camera, (channels, bands), where the job names one."""
     if job.spectral_response is None:
         return None
+    assert isinstance(job.images, PairFiles)
     response = load_spectral_response(job.spectral_response, cube.num_bands, cube.wavelengths)
     if len(response) != guide.num_bands:
         raise ValueError(
@@ -277,23 +363,24 @@ def _response(job: InferenceJob, cube: Cube, guide: Cube) -> np.ndarray | None:
     return response
 
 
-def _consistency(image: Tensor, cube: Cube, guide: Cube, response: np.ndarray | None) -> dict[str, float]:
+def _consistency(image: Tensor, cube: Cube, guide: Cube | None, response: np.ndarray | None) -> dict[str, float]:
     """Compare the result with its inputs, in the range [0, 1], and log it."""
-    lq, rgb = _in_unit_range(cube), _in_unit_range(guide)
+    lq = _in_unit_range(cube)
     figures = {
         'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq),
         'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, measure='sam'),
     }
-    if response is not None:
+    if guide is not None and response is not None:
+        rgb = _in_unit_range(guide)
         figures['spatial consistency (RMSE)'] = calculate_spatial_consistency(image, rgb, response)
     for name, value in figures.items():
         _log().info(f'{name}: {value:.4g}')
     return figures
 
 
-def _write(job: InferenceJob, image: Tensor, cube: Cube, guide: Cube, scale: int) -> None:
+def _write(job: InferenceJob, image: Tensor, cube: Cube, guide: Cube | None, scale: int) -> None:
     """Write the result, then its preview."""
-    geo = guide.geo if cube.geo is None else cube.geo.refined(scale)
+    geo = cube.geo.refined(scale) if cube.geo is not None else None if guide is None else guide.geo
     result = replace(cube, values=_in_units_of(cube, image), rgb=None, geo=geo, source=job.output.name, notes=())
     write_cube(job.output, result, overwrite=job.force)
     panel = comparison_panel(image, lq=_in_unit_range(cube), wavelengths=cube.wavelengths)

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from scipy.io import savemat
@@ -24,7 +26,7 @@ from mulsr_plugin.data.formats import read_cube, write_cube
 from mulsr_plugin.data.pair import PairFiles
 from mulsr_plugin.models import inference
 from mulsr_plugin.utils import infer as infer_module
-from mulsr_plugin.utils.infer import InferenceJob, infer
+from mulsr_plugin.utils.infer import CubeFile, InferenceJob, infer
 
 ROOT = Path(__file__).resolve().parents[2]
 WAVELENGTHS = tuple(np.linspace(420, 880, 5))
@@ -132,6 +134,69 @@ def test_float_cubes_stay_float(job, tmp_path):
     job = changed(job, images=PairFiles('low', tmp_path / 'low.npy', job.images.guide), output=tmp_path / 'sr.mat')
     infer(job)
     assert read_cube(job.output).values.dtype == np.float32
+
+
+@pytest.fixture
+def unguided(tmp_path):
+    """A network that takes no guide image, its weights and its option file."""
+    edsr = {'type': 'EDSR', 'num_in_ch': 5, 'num_out_ch': 5, 'num_feat': 8, 'num_block': 1, 'upscale': 4}
+    block = {'type': 'Unguided', 'network': edsr, 'upscale': 4, 'num_bands': 5}
+    torch.manual_seed(0)
+    net = build_network(block).eval()
+    torch.save({'params': net.state_dict()}, tmp_path / 'edsr.pth')
+    (tmp_path / 'edsr.yml').write_text(yaml.safe_dump({'scale': 4, 'network_g': block}))
+    return net, tmp_path / 'edsr.pth', tmp_path / 'edsr.yml'
+
+
+def test_network_without_a_guide_needs_none(job, unguided, log):
+    net, weights, options = unguided
+    alone = changed(job, images=CubeFile(job.images.cube), weights=weights, option_file=options)
+    report = infer(alone)
+    assert (report.shape, report.scale, report.shift) == ((48, 48, 5), 4, None)
+    assert list(report.consistency) == ['spectral consistency (RMSE)', 'spectral consistency (SAM)']
+    low = torch.from_numpy(np.float32(read_cube(job.images.cube).values / 2047)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = net(low)[0].permute(1, 2, 0).clamp(0, 1).numpy()
+    result = read_cube(job.output).values / 2047
+    assert np.abs(result - expected).max() <= 0.5 / 2047 + 1e-5
+    assert not any('WARNING' in line for line in log)
+    # given all the same it tells the scale, and that it is not used is said
+    report = infer(changed(job, weights=weights, option_file=options, force=True))
+    np.testing.assert_array_equal(read_cube(job.output).values / 2047, result)
+    assert report.shift is not None
+    assert any(line.startswith('WARNING: The Unguided of') and 'takes no guide image' in line for line in log)
+    with pytest.raises(ValueError, match='computes all bands at once: leave --bands-per-chunk out'):
+        infer(changed(alone, bands_per_chunk=2, force=True))
+
+
+def test_guided_network_asks_for_the_guide(job, tmp_path):
+    block = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
+    (tmp_path / 'opt.yml').write_text(yaml.safe_dump({'scale': 4, 'network_g': block}))
+    with pytest.raises(ValueError, match='The MulSR of .* takes a guide image, but there is none: give it with --rgb'):
+        infer(changed(job, images=CubeFile(job.images.cube), option_file=tmp_path / 'opt.yml'))
+    arguments = ['--hsi', str(job.images.cube), '--out', str(job.output), '--weights', str(job.weights)]
+    main = runpy.run_path(str(ROOT / 'scripts' / 'infer.py'))['main']
+    assert main([*arguments, '--rgb-scale', '0.5']) == main(arguments) == 1
+    assert not job.output.parent.exists()
+
+
+def test_interrupted_script_ends_with_a_line_and_leaves_nothing(job, tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / 'low.npy', rng.random((64, 64, 200), np.float32))
+    np.save(tmp_path / 'guide.npy', rng.random((256, 256, 3), np.float32))
+    arguments = ['--weights', job.weights, '--hsi', tmp_path / 'low.npy', '--rgb', tmp_path / 'guide.npy']
+    command = [sys.executable, ROOT / 'scripts' / 'infer.py', *arguments, '--out', job.output, '--device', 'cpu']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    command = [*map(str, command), '--bands-per-chunk', '1']
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
+    lines = iter(process.stderr.readline, '')
+    assert any('1 of 200 bands at a time' in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == 'interrupted: nothing half-written is left'
+    assert 'Traceback' not in rest
+    assert not job.output.parent.exists()
 
 
 @pytest.mark.parametrize('num_bands', [102, 224])
@@ -297,7 +362,12 @@ def test_nothing_is_left_behind(job, monkeypatch):
         ),
         (lambda job: changed(job, precision='fp8'), "precision is 'fp8'"),
         (lambda job: changed(job, weights=Path('none.pth')), 'There is no checkpoint none.pth'),
-        (lambda job: changed(job, tile_size=16, tile_halo=-4), 'the halo not negative'),
+        (lambda job: changed(job, tile_halo=-4), 'halo of tiles is -4 pixels, expected 0 or more: correct --tile-halo'),
+        (lambda job: changed(job, images=CubeFile(job.images.cube)), 'size of the guide image tells the scale, but'),
+        (
+            lambda job: changed(job, images=CubeFile(job.images.cube), spectral_response='worldview2_rgb'),
+            'The spectral response worldview2_rgb is that of the camera of a guide image, but there is none',
+        ),
     ],
 )
 def test_mistakes_are_named_before_the_work(make, message, job, monkeypatch):
