@@ -36,6 +36,17 @@ def multiply_bfloat16_as_numbers():
     )
 
 
+def convert_scalars_with_numpy_2_5():
+    """Let the interpreter use its arrays of one element as numbers: int() of them is an error since NumPy 2.5."""
+    patch = interpreter._patch_lang_tensor
+
+    def patch_with_own_index(tensor, *scope):
+        patch(tensor, *scope)
+        tensor.__index__ = lambda self: self.handle.data.item()
+
+    interpreter._patch_lang_tensor = patch_with_own_index
+
+
 def count_launches():
     """Let the kernels take maps on the CPU; return the list that each launch is noted in."""
     launches = []
@@ -66,5 +77,6 @@ def run_case(launches, lines, shape, kernel_size, dtype, autocast):
 
 if __name__ == '__main__':
     multiply_bfloat16_as_numbers()
+    convert_scalars_with_numpy_2_5()
     noted = count_launches()
     print(json.dumps([run_case(noted, *case) for case in json.loads(sys.argv[1])]))
