@@ -80,8 +80,10 @@ class BandStep:
             torch.cuda.current_stream().wait_stream(side)
             # without gradients at hand the recorded backward pass writes its own afresh in every replay
             self._model.optimizer_g.zero_grad()
-            # the loader's thread for pinned memory may call CUDA meanwhile
-            with torch.cuda.graph(graph, capture_error_mode='thread_local'):
+            # A recording that fails leaves its own stream the current one, which the first block undoes. The loader's
+            # thread for pinned memory may call CUDA meanwhile.
+            ours = torch.cuda.stream(torch.cuda.current_stream())
+            with ours, torch.cuda.graph(graph, capture_error_mode='thread_local'):
                 self._compute_step(clear=False)
         self._step = graph.replay
 
