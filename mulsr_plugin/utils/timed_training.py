@@ -204,7 +204,8 @@ def train_against_clock(
 ) -> Iterator[Point]:
     """Train for some minutes and test again and again; the clock stands still during tests.
 
-    What a training does at its first batch, compiling included, counts.
+    What a training does at its first batch, compiling included, counts. As in ``mulsr_plugin.train``, cuDNN tries out
+    what is fastest for a shape of images when it first meets it.
 
     Args:
         training: What is trained.
@@ -216,6 +217,7 @@ def train_against_clock(
     Yields:
         Quality before the training, after every ``every`` minutes, and at the end.
     """
+    torch.backends.cudnn.benchmark = True
     spent = 0.0
     for number in count(1):
         net.load_state_dict(training.weights())
