@@ -79,6 +79,30 @@ def test_all_processes_stop_at_the_iteration_where_one_was_told_to(folder):
     assert_same_weights(weights_of(folder, 'two'), weights_of(folder, 'two_whole'))
 
 
+@pytest.mark.parametrize('band_update', ['joint', 'per_band'])
+def test_a_signal_between_accumulated_batches_waits_for_their_step(folder, band_update):
+    """A state holds no gradients and no batches kept for a step, so one saved before the step would lose them."""
+
+    def accumulating(opt):
+        opt.update(model_type='MulSRModel', network_g={'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1})
+        opt['train'].update(band_update=band_update, accumulate=4, total_iter=16)
+        opt['logger']['save_checkpoint_freq'] = 16
+
+    whole = f'whole_{band_update}'
+    Run(folder, write_options(folder, whole, accumulating)).end()
+    name = f'accumulating_{band_update}'
+    options = write_options(folder, name, accumulating)
+    run = Run(folder, options)
+    run.wait_for('iter:       5')  # the first of the four batches of a step
+    run.send(signal.SIGTERM)
+    log = run.end(expect=EXIT_STOPPED)
+    (iteration,) = states_of(folder, name)
+    assert iteration % 4 == 0 and 8 <= iteration <= 12
+    assert f'SIGTERM ends this run at iteration {iteration}' in log
+    Run(folder, options, '--auto_resume').end()
+    assert_same_weights(weights_of(folder, name), weights_of(folder, whole))
+
+
 def test_a_second_signal_ends_a_process_that_does_not_come_to_an_end(tmp_path):
     """Its iteration hangs: the first signal is noted, one right after it is taken for the same, a later one kills."""
     program = (
