@@ -19,6 +19,7 @@ from tests.models.tiny import make_options, parsed
 
 SGD = {'type': 'SGD', 'lr': 0.05, 'momentum': 0.5}
 # where Adam is meant and rounding differs: with its usual eps it makes steps of full length from rounding alone
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 SMOOTH_ADAM = {'type': 'Adam', 'lr': 0.05, 'eps': 0.01}
 
 
@@ -390,14 +391,15 @@ def test_a_model_that_cannot_draw_scales_refuses_their_data_set(tiny_stores, tmp
         build(tiny_stores, tmp_path, without_lq)
 
 
+def on_gpu(opt):
+    opt['num_gpu'] = 1
+    opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.1}
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@needs_cuda
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 def test_a_replayed_band_step_equals_the_plain_one(tiny_stores, tmp_path, precision):
-    def on_gpu(opt):
-        opt['num_gpu'] = 1
-        opt['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [2], 'gamma': 0.1}
-
     batches = halves(batch(tiny_stores, count=4)) * 2
     options = {'precision': precision, 'grad_clip': 0.05, 'ema_decay': 0.9}
     plain = train(build(tiny_stores, tmp_path, on_gpu, **options, optim_g=dict(SMOOTH_ADAM)), batches)
@@ -412,6 +414,55 @@ def test_a_replayed_band_step_equals_the_plain_one(tiny_stores, tmp_path, precis
     train(again, batches[:1], first=5)
     train(model, batches[:1], first=5)
     torch.testing.assert_close(weights(again), weights(model), **tolerance)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_step_that_waits_is_not_recorded_and_training_goes_on(tiny_stores, tmp_path):
+    batches = halves(batch(tiny_stores, count=4))
+    plain = train(build(tiny_stores, tmp_path, on_gpu, optim_g=dict(SMOOTH_ADAM)), batches)
+    model = build(tiny_stores, tmp_path, on_gpu, optim_g=dict(SMOOTH_ADAM), cuda_graph=True)
+    take_step = model.take_step
+    model.take_step = lambda: (take_step(), weights(model).sum().item())
+    (warning,) = log_of(lambda: train(model, batches))
+    assert warning.startswith('The step of a band cannot be recorded as a CUDA graph (')
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_joint_training_with_all_that_is_fast_on_a_gpu(tiny_stores, tmp_path):
+    def fast(opt):
+        on_gpu(opt)
+        on_device(opt)
+
+    data = stored_batch(tiny_stores, tmp_path, device_degradation=True)
+    data = {key: value.pin_memory() if torch.is_tensor(value) else value for key, value in data.items()}
+    options = {'band_update': 'joint', 'precision': 'bf16', 'channels_last': True, 'grad_clip': 1.0}
+    plain = train(build(tiny_stores, tmp_path, fast, **options, optim_g=dict(SMOOTH_ADAM)), [data] * 2)
+    fused = {**SMOOTH_ADAM, 'fused': True}
+    model = build(tiny_stores, tmp_path, fast, **options, optim_g=fused, compile=True)
+    assert log_of(lambda: train(model, [data] * 2)) == []
+    assert model.compiled is not None
+    torch.testing.assert_close(weights(model), weights(plain), rtol=2e-2, atol=5e-3)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_batch_made_on_a_gpu_is_that_of_the_cpu(tiny_stores, tmp_path):
+    def noiseless(opt):
+        on_device(opt)
+        opt['datasets']['train']['degradation'] = {'preset': 'authors_random', 'noise_sigma': 0.0}
+
+    data = stored_batch(tiny_stores, tmp_path, device_degradation=True)
+    cpu = build(tiny_stores, tmp_path, noiseless)
+    gpu = build(tiny_stores, tmp_path, lambda opt: (on_gpu(opt), noiseless(opt)))
+    for model in (gpu, cpu):
+        model.feed_data(data)
+    for name in ('gt', 'rgb', 'lq'):
+        assert getattr(gpu, name).is_cuda
+        torch.testing.assert_close(getattr(gpu, name).cpu(), getattr(cpu, name), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
