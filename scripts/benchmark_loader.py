@@ -7,6 +7,7 @@ Without --lmdb a store of three made-up scenes of CAVE's size (512x512x31, 16 bi
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,17 +21,24 @@ from mulsr_plugin.data.augmentation import augment, draw_augmentation
 from mulsr_plugin.data.cube_store import CubeStoreWriter
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from mulsr_plugin.data.spectral_response import apply_spectral_response
+from mulsr_plugin.utils.arguments import whole_number
 
 
 def main() -> None:
+    """Parse, measure, and tell a user's mistake in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--lmdb', help='store made by scripts/prepare_dataset.py')
-    parser.add_argument('--scale', type=int, default=8, help='scale factor; crops are 12 times as wide (default: 8)')
-    parser.add_argument('--samples', type=int, default=600, help='samples to time (default: 600)')
+    parser.add_argument(
+        '--scale', type=whole_number(2), default=8, help='scale factor; crops are 12 times as wide (default: 8)'
+    )
+    parser.add_argument('--samples', type=whole_number(1), default=600, help='samples to time (default: 600)')
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        benchmark(args.lmdb or write_made_up_scenes(Path(folder) / 'train.lmdb'), args.scale, args.samples)
+        try:
+            benchmark(args.lmdb or write_made_up_scenes(Path(folder) / 'train.lmdb'), args.scale, args.samples)
+        except (ValueError, OSError) as error:
+            sys.exit(f'error: {error}')
 
 
 def write_made_up_scenes(path: Path) -> Path:

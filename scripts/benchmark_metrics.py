@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 import mulsr_plugin
+from mulsr_plugin.utils.arguments import whole_number
 
 PAPER_METRICS = ['calculate_hsi_psnr', 'calculate_hsi_ssim', 'calculate_sam', 'calculate_rmse', 'calculate_ergas']
 OTHER_METRICS = ['calculate_mpsnr', 'calculate_cc', 'calculate_uiqi', 'calculate_q2n']
@@ -65,12 +66,16 @@ def measure(function: Callable[[], float], repeats: int) -> tuple[float, float]:
 def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--size', type=int, default=512, help='height and width of the scene')
-    parser.add_argument('--bands', type=int, default=31, help='number of bands')
-    parser.add_argument('--threads', type=int, default=2, help='CPU threads')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
-    parser.add_argument('--repeats', type=int, default=5, help='timed calls per metric')
+    parser.add_argument('--size', type=whole_number(64), default=512, help='height and width, a multiple of 8')
+    parser.add_argument('--bands', type=whole_number(3), default=31, help='number of bands')
+    parser.add_argument('--threads', type=whole_number(1), default=2, help='CPU threads')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument('--repeats', type=whole_number(1), default=5, help='timed calls per metric')
     args = parser.parse_args()
+    if args.size % 8:
+        parser.error(f'argument --size: {args.size} is no multiple of 8')
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('argument --device: PyTorch sees no GPU; leave it out')
     torch.set_num_threads(args.threads)
     mulsr_plugin.register()
     from basicsr.metrics import calculate_metric  # complete only after registering, also without autoload

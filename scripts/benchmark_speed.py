@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 import mulsr_plugin
+from mulsr_plugin.utils.arguments import whole_number
 
 CASES = ['crop', 'scene', 'training', 'loader', 'metrics']
 
@@ -29,12 +30,15 @@ def parse_arguments() -> argparse.Namespace:
         '--reference', metavar='CLONE', help="clone of the authors' repository (default: the literal form in tests/)"
     )
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default: cpu')
-    parser.add_argument('--threads', type=int, help='CPU threads (default: what PyTorch takes)')
+    parser.add_argument('--threads', type=whole_number(1), help='CPU threads (default: what PyTorch takes)')
     parser.add_argument('--cases', nargs='+', choices=CASES, default=CASES, help='what to time (default: all)')
-    parser.add_argument('--rounds', type=int, default=3, help='rounds of every case (default: 3)')
-    parser.add_argument('--modules', type=int, default=2, help='modules of MulSR (default: 2)')
+    parser.add_argument('--rounds', type=whole_number(1), default=3, help='rounds of every case (default: 3)')
+    parser.add_argument('--modules', type=whole_number(1), default=2, help='modules of MulSR (default: 2)')
     parser.add_argument(
-        '--scene-bands', type=int, default=31, help='bands of the scene to compute (default: 31; minutes each on a CPU)'
+        '--scene-bands',
+        type=whole_number(1, 31),
+        default=31,
+        help='bands of the scene to compute (default: 31; minutes each on a CPU)',
     )
     parser.add_argument('--lmdb', help='store made by scripts/prepare_dataset.py for the loader (default: made up)')
     parser.add_argument('--profile', action='store_true', help='write which operators the forward pass spends time in')
@@ -43,9 +47,18 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Parse, time, and tell a user's mistake in one line."""
     args = parse_arguments()
     if args.device == 'cuda' and not torch.cuda.is_available():
         sys.exit('error: --device cuda was given, but PyTorch sees no GPU; leave it out.')
+    try:
+        benchmark(args)
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')
+
+
+def benchmark(args: argparse.Namespace) -> None:
+    """Time all cases and write the tables as they grow."""
     if args.threads:
         torch.set_num_threads(args.threads)
     mulsr_plugin.register()
@@ -53,10 +66,8 @@ def main() -> None:
     from mulsr_plugin.utils.speed_profile import profile_forward, profile_table
     from mulsr_plugin.utils.speed_tables import describe_machine, matrix_rates, measure, write_results
 
-    try:
-        reference = load_reference(args.reference)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f'error: {error}')
+    reference = load_reference(args.reference)
+    args.output.mkdir(parents=True, exist_ok=True)  # minutes before the first table
     device = torch.device(args.device)
     setting = Setting(reference, device, args.modules, scene_bands=args.scene_bands, lmdb=args.lmdb)
     rates = matrix_rates(device)

@@ -28,6 +28,7 @@ from mulsr_plugin.data.pair import PairFiles  # noqa: E402
 from mulsr_plugin.data.sources import add_cube_arguments, add_reading_arguments, cube_options, reading_options  # noqa: E402
 from mulsr_plugin.models.inference import DEFAULT_HALO, Progress  # noqa: E402
 from mulsr_plugin.models.precision import PRECISIONS  # noqa: E402
+from mulsr_plugin.utils.arguments import whole_number  # noqa: E402
 from mulsr_plugin.utils.infer import CubeFile, InferenceJob, infer  # noqa: E402
 from mulsr_plugin.weights import shipped_weights  # noqa: E402
 
@@ -52,25 +53,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--spectral-response', help="of the guide's camera, to measure the spatial consistency")
     parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N; default: a GPU where there is one')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='default: fp32')
-    parser.add_argument('--bands-per-chunk', type=_positive, help='bands at a time; default: from the free memory')
-    parser.add_argument('--tile-size', type=_positive, help='pixels; default: no tiles if the image fits in memory')
     parser.add_argument(
-        '--tile-halo', type=_not_negative, default=DEFAULT_HALO, help=f'pixels; default: {DEFAULT_HALO}'
+        '--bands-per-chunk', type=whole_number(1), help='bands at a time; default: from the free memory'
+    )
+    parser.add_argument(
+        '--tile-size', type=whole_number(1), help='pixels; default: no tiles if the image fits in memory'
+    )
+    parser.add_argument(
+        '--tile-halo', type=whole_number(0), default=DEFAULT_HALO, help=f'pixels; default: {DEFAULT_HALO}'
     )
     parser.add_argument('--force', action='store_true', help='replace files that exist')
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is no positive whole number')
-    return int(text)
-
-
-def _not_negative(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text} is no whole number of at least 0')
-    return int(text)
 
 
 def job_of(args: argparse.Namespace) -> InferenceJob:

@@ -23,6 +23,7 @@ from mulsr_plugin.data.cube_store import CubeStore  # noqa: E402
 from mulsr_plugin.data.degradation import build_degradation  # noqa: E402
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response  # noqa: E402
 from mulsr_plugin.models.inference import Tile, super_resolve  # noqa: E402
+from mulsr_plugin.utils.arguments import whole_number  # noqa: E402
 from mulsr_plugin.utils.network_from_checkpoint import load_network  # noqa: E402
 
 
@@ -32,12 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--weights', required=True, help='checkpoint in the form of BasicSR')
     parser.add_argument('--dataroot', required=True, help='store with the scenes, made by prepare_dataset.py')
     parser.add_argument('--scenes', nargs='+', required=True, help='their names')
-    parser.add_argument('--scale', type=int, default=8, help='scale factor; default: 8')
+    parser.add_argument('--scale', type=whole_number(2), default=8, help='scale factor; default: 8')
     parser.add_argument('--degradation', default='authors_fixed', help='preset; default: authors_fixed')
     parser.add_argument('--spectral-response', default='nikon_d700', help='makes the guide; default: nikon_d700')
-    parser.add_argument('--tile-size', type=int, default=128, help='pixels; default: 128')
-    parser.add_argument('--halos', type=int, nargs='+', default=[0, 16, 32, 64, 128], help='pixels')
-    parser.add_argument('--num-bands', type=int, default=3, help='evenly spaced bands to compare; default: 3')
+    parser.add_argument('--tile-size', type=whole_number(1), default=128, help='pixels; default: 128')
+    parser.add_argument('--halos', type=whole_number(0), nargs='+', default=[0, 16, 32, 64, 128], help='pixels')
+    parser.add_argument(
+        '--num-bands', type=whole_number(1), default=3, help='evenly spaced bands to compare; default: 3'
+    )
     return parser
 
 
@@ -77,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
     return 0
 
 

@@ -101,9 +101,13 @@ def picture_of_tests(args: argparse.Namespace) -> Path:
 
 def open_dataset(option_file: str) -> Any:
     """Build the first data set of an option file."""
-    opt = yaml.safe_load(Path(option_file).read_text())
-    phase, dataset = sorted(opt['datasets'].items())[0]
-    return build_dataset({**dataset, 'phase': phase.split('_')[0], 'scale': opt['scale']})
+    try:
+        opt = yaml.safe_load(Path(option_file).read_text(encoding='utf-8'))
+        datasets, scale = opt['datasets'], opt['scale']
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f'{option_file} is no option file of a test: it has no datasets or no scale.') from error
+    phase, dataset = sorted(datasets.items())[0]
+    return build_dataset({**dataset, 'phase': phase.split('_')[0], 'scale': scale})
 
 
 def plot(dataset: Any, folders: dict[str, str], images: list[str] | None) -> np.ndarray:

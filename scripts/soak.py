@@ -35,6 +35,7 @@ import yaml  # noqa: E402
 from mulsr_plugin.data.cave import cave_scenes  # noqa: E402
 from mulsr_plugin.data.demo_scenes import make_demo_scenes  # noqa: E402
 from mulsr_plugin.data.prepare import prepare_dataset, split_scenes  # noqa: E402
+from mulsr_plugin.utils.arguments import whole_number  # noqa: E402
 from mulsr_plugin.utils.checkpoint import load_safely  # noqa: E402
 from mulsr_plugin.utils.stop_signals import EXIT_STOPPED  # noqa: E402
 
@@ -69,8 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default='soak', help='new folder for everything that is written; default: soak')
     parser.add_argument('--minutes', type=float, default=30, help='no round is begun after these; default: 30')
-    parser.add_argument('--iterations', type=int, default=600, help='of every training; default: 600')
-    parser.add_argument('--save-freq', type=int, default=25, help='iterations between states; default: 25')
+    parser.add_argument('--iterations', type=whole_number(1), default=600, help='of every training; default: 600')
+    parser.add_argument('--save-freq', type=whole_number(1), default=25, help='iterations between states; default: 25')
     parser.add_argument(
         '--kill-after',
         type=float,
@@ -112,17 +113,20 @@ def live(folder: Path, options: str, log: Path, kill: tuple[float, signal.Signal
     result, ready, first = Life(), None, None
     with open(log, 'wb') as output:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
-        while process.poll() is None:
-            now, written = time.monotonic(), log.read_bytes()
-            ready = ready or (now if b'Training on' in written else None)
-            first = first or (now if b' l_pix: ' in written else None)
-            megabytes = resident_memory(process.pid)
-            if first and megabytes:
-                result.memory.append((round(now - first, 1), megabytes))
-            if kill is not None and ready and not result.ended_by and now - ready > kill[0]:
-                process.send_signal(kill[1])
-                result.ended_by = kill[1].name
-            time.sleep(0.2 if result.ended_by else 1)
+        try:
+            while process.poll() is None:
+                now, written = time.monotonic(), log.read_bytes()
+                ready = ready or (now if b'Training on' in written else None)
+                first = first or (now if b' l_pix: ' in written else None)
+                megabytes = resident_memory(process.pid)
+                if first and megabytes:
+                    result.memory.append((round(now - first, 1), megabytes))
+                if kill is not None and ready and not result.ended_by and now - ready > kill[0]:
+                    process.send_signal(kill[1])
+                    result.ended_by = kill[1].name
+                time.sleep(0.2 if result.ended_by else 1)
+        finally:
+            process.kill()  # no training outlives this script
     text = log.read_text(encoding='utf-8', errors='replace')
     result.losses = {int(iteration.replace(',', '')): loss for iteration, loss in LOSS.findall(text)}
     found = RESUMED.search(text)
@@ -244,9 +248,37 @@ def draw(path: Path, reference: Life, rounds: dict[str, list[Life]]) -> None:
     figure.savefig(path, dpi=120)
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuse numbers that no soak can be run with, and a folder that exists.
+
+    Raises:
+        ValueError: A number is out of its range.
+        FileExistsError: The folder exists.
+    """
+    if not args.minutes >= 0:
+        raise ValueError(f'--minutes is {args.minutes}, expected a number of at least 0; correct it.')
+    if not 0 <= args.kill_after[0] <= args.kill_after[1]:
+        raise ValueError('--kill-after takes the shortest and the longest time in seconds, such as 0 40; correct it.')
+    if Path(args.out).exists():
+        raise FileExistsError(f'{args.out} exists already and is left as it is: remove it or name another --out.')
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the soak; return 1 if anything was not as it should be."""
+    """Run the soak; return 1 if anything was not as it should be, and tell a user's mistake in one line."""
     args = build_parser().parse_args(argv)
+    try:
+        check_arguments(args)
+        return soak(args)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'interrupted: {args.out} has the logs so far, but no soak.json', file=sys.stderr)
+        return 130
+
+
+def soak(args: argparse.Namespace) -> int:
+    """Train undisturbed, then with kills until the time is over; write and print what was found."""
     folder, start, rng = Path(args.out), time.time(), random.Random(args.seed)
     folder.mkdir(parents=True)
     write_data(folder)

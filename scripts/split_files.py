@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == 'join':
             print(*join_files(args.source, args.target), sep='\n')
             return 0
+        if args.source.resolve() in (args.target.resolve(), *args.target.resolve().parents):
+            raise ValueError(f'The parts cannot go into the folder that is cut, {args.source}: name another one.')
         files = [path for path in args.source.rglob('*') if path.is_file() and path.name != 'lock.mdb']
         if not files:
             raise FileNotFoundError(f'{args.source} has no files: name a folder with some.')
@@ -43,6 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            f'interrupted: what was written into {args.target} is not complete; give the command again', file=sys.stderr
+        )
+        return 130
     return 0
 
 

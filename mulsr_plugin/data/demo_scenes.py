@@ -24,6 +24,7 @@ from mulsr_plugin.data.cube_store import PathLike, refuse_existing
 FULL_SCALE = 65535
 SUPERSAMPLING = 2  # edges are drawn finer and averaged, as a lens and a sensor do
 SENSOR_NOISE = 0.0005
+LARGEST_SIZE = 2048  # a scene is drawn in memory, 4 GB then
 # Centre and width in nm of the colour picture's responses, R, G, B.
 RGB_RESPONSES = ((605.0, 32.0), (540.0, 36.0), (455.0, 28.0))
 DISPLAY_GAMMA = 2.2
@@ -35,7 +36,7 @@ def make_demo_scenes(folder: PathLike, num_scenes: int = 6, size: int = 128, see
     Args:
         folder (str | PathLike): New folder, in the place of ``complete_ms_data``.
         num_scenes (int): Number of scenes. Default: 6.
-        size (int): Height and width in pixels, at least 16. Default: 128.
+        size (int): Height and width in pixels, 16 to 2048. Default: 128.
         seed (int): Equal seeds give equal scenes. Default: 0.
 
     Returns:
@@ -43,11 +44,14 @@ def make_demo_scenes(folder: PathLike, num_scenes: int = 6, size: int = 128, see
 
     Raises:
         FileExistsError: ``folder`` exists; it is left untouched.
-        ValueError: No scene or too small a size is asked for.
+        ValueError: No scene, too small or too large a size, or a negative seed is asked for.
         OSError: The disk is full or refuses; nothing is left.
     """
-    if num_scenes < 1 or size < 16:
-        raise ValueError(f'Asked for {num_scenes} scenes of {size} pixels; at least 1 scene of 16 pixels is needed.')
+    if num_scenes < 1 or not 16 <= size <= LARGEST_SIZE or seed < 0:
+        raise ValueError(
+            f'Asked for {num_scenes} scenes of {size} pixels with seed {seed}, expected at least 1 scene of 16 to '
+            f'{LARGEST_SIZE} pixels and a seed of at least 0; correct that.'
+        )
     folder = Path(os.path.abspath(folder))
     refuse_existing(folder)
     temporary = folder.with_name(f'.{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}')

@@ -6,7 +6,7 @@ import errno
 import shutil
 from pathlib import Path
 
-_NO_ROOM = {
+_NO_ROOM: dict[int | None, str] = {
     errno.ENOSPC: 'the disk is full',
     errno.EDQUOT: 'the quota is used up',
     errno.EFBIG: 'the file becomes larger than files may be there',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -36,9 +37,9 @@ def split_files(root: str | os.PathLike[str], names: Iterable[str], folder: str 
         FileNotFoundError: A file does not exist.
         ValueError: The size is none.
     """
-    size = int(mib * 2**20)
-    if size < 1:
+    if not (math.isfinite(mib) and mib * 2**20 >= 1):
         raise ValueError(f'Parts of {mib} MiB were asked for; give a size above 0, such as 15.')
+    size = int(mib * 2**20)
     folder, paths = Path(folder), {name: Path(root, *name.split('/')) for name in sorted(names)}
     for path in paths.values():
         if not path.is_file():

@@ -1,0 +1,97 @@
+"""Scripts given what they cannot work with: one sentence, an exit code, and nothing changed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mulsr_plugin.utils.arguments import whole_number
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'mine').write_text('precious')
+    (tmp_path / 'file').write_text('no folder')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    'script, arguments, message',
+    [
+        ('soak', ['--out', 'full'], 'full exists already and is left as it is: remove it or name another --out'),
+        ('soak', ['--out', 'file/x'], 'Not a directory'),
+        ('soak', ['--minutes', 'nan'], '--minutes is nan, expected a number of at least 0'),
+        ('soak', ['--iterations', '0'], 'argument --iterations: 0 is no whole number of at least 1'),
+        ('soak', ['--kill-after', '5', '1'], '--kill-after takes the shortest and the longest time'),
+        ('split_files', ['split', 'full', 'parts', '--mib', 'inf'], 'Parts of inf MiB were asked for'),
+        ('split_files', ['split', 'full', 'full/parts'], 'cannot go into the folder that is cut, full: name another'),
+        (
+            'measure_tiles',
+            ['--weights', 'w.pth', '--dataroot', 'x', '--scenes', 'a', '--halos', '-1'],
+            '-1 is no whole',
+        ),
+        ('make_demo_scenes', ['new', '--size', '100000'], 'expected at least 1 scene of 16 to 2048 pixels'),
+        ('make_demo_scenes', ['new', '--seed', '-1'], 'a seed of at least 0'),
+        ('plot_results', ['-opt', 'file', '--out', 'x.png', 'A=full'], 'file is no option file of a test'),
+        ('benchmark_loader', ['--lmdb', 'nowhere'], "folder 'nowhere' does not exist"),
+        ('benchmark_loader', ['--samples', '0'], '0 is no whole number of at least 1'),
+        ('benchmark_metrics', ['--size', '65'], '65 is no multiple of 8'),
+        ('benchmark_metrics', ['--device', 'tpu'], "invalid choice: 'tpu'"),
+        ('benchmark_speed', ['--scene-bands', '99'], '99 is no whole number from 1 to 31'),
+        ('benchmark_speed', ['--reference', 'nowhere'], 'nowhere'),
+    ],
+)
+def test_mistake_is_one_sentence(folder, script, arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [script, *arguments])
+    try:
+        status = runpy.run_path(str(ROOT / 'scripts' / f'{script}.py'))['main']()
+    except SystemExit as end:
+        status = end.code
+    told = status if isinstance(status, str) else capsys.readouterr().err.strip().splitlines()[-1]
+    assert status not in (0, None)
+    assert 'error: ' in told
+    assert message in told
+    assert sorted(os.listdir(folder)) == ['file', 'full']
+    assert (folder / 'full' / 'mine').read_text() == 'precious'
+
+
+@pytest.mark.parametrize('text', ['0', '-3', '2.5', '', 'x', '11', '9' * 5000])
+def test_whole_numbers(text):
+    assert whole_number(1, 10)('10') == 10
+    with pytest.raises(argparse.ArgumentTypeError, match='is no whole number from 1 to 10'):
+        whole_number(1, 10)(text)
+
+
+def test_interrupted_soak_takes_its_training_along(folder):
+    command = [sys.executable, str(ROOT / 'scripts' / 'soak.py'), '--out', 'soak']
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    deadline = time.monotonic() + 60
+    while not (folder / 'soak' / 'log').exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == 'interrupted: soak has the logs so far, but no soak.json'
+    training = 'mulsr_plugin.train\0-opt\0undisturbed.yml'
+    running = [path for path in Path('/proc').glob('[0-9]*/cmdline') if training in read(path)]
+    assert not [path for path in running if (path.parent / 'cwd').resolve() == folder / 'soak']
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text(errors='replace')
+    except OSError:  # ended meanwhile
+        return ''
