@@ -25,8 +25,21 @@ from mulsr_plugin import autoload  # noqa: E402
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
 import torch  # noqa: E402
 import yaml  # noqa: E402
+from basicsr.archs import build_network  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
+from mulsr_plugin.models.schema import check_model_options  # noqa: E402
+from mulsr_plugin.utils.stop_signals import EXIT_STOPPED  # noqa: E402
+from mulsr_plugin.utils.timed_training import (  # noqa: E402
+    OurTraining,
+    PointTable,
+    add_arguments,
+    as_parsed,
+    load_scenes,
+    read_option_file,
+    train_against_clock,
+    training_rules,
+)
 
 BASE = 'base'
 
@@ -35,14 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--grid', type=Path, default=Path('options/search/recipe_mulsr_cave_x8.yml'))
-    parser.add_argument('--data', type=Path, default=Path('datasets/cave'), help='LMDBs; default: %(default)s')
-    parser.add_argument('--minutes', type=float, default=3, help='of every trial; default: %(default)s')
-    parser.add_argument('--every', type=float, default=1, help='minutes between tests; default: %(default)s')
+    add_arguments(parser, minutes=3, every=1, out='results/search_recipe')
     parser.add_argument('--budget', type=float, help='minutes of the whole call; default: until all trials are done')
-    parser.add_argument('--crop-size', type=int, help='test on central crops only')
-    parser.add_argument('--bands', type=int, nargs='+', help='test these bands only')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', type=Path, default=Path('results/search_recipe'), help='default: %(default)s')
     return parser
 
 
@@ -56,9 +63,7 @@ def read_grid(path: Path, data: Path) -> dict[str, dict[str, Any]]:
     grid = yaml.safe_load(path.read_text(encoding='utf-8'))
     if not isinstance(grid, dict) or set(grid) - {'base', 'common', 'trials'} or not {'base', 'trials'} <= set(grid):
         raise ValueError(f'{path} is no grid: it has base, trials and maybe common, and nothing else.')
-    base = yaml.safe_load((path.parent / grid['base']).read_text(encoding='utf-8'))
-    base['datasets']['train']['dataroot_gt'] = str(data / 'train.lmdb')
-    base['datasets']['val']['dataroot_gt'] = str(data / 'test.lmdb')
+    base = read_option_file(path.parent / grid['base'], data)
     common = changed(base, grid.get('common') or {})
     return {BASE: common, **{name: changed(common, changes) for name, changes in grid['trials'].items()}}
 
@@ -105,30 +110,13 @@ def table_text(table: Any, names: Sequence[str], command: str) -> str:
 
 def search(args: argparse.Namespace) -> int:
     """Run the trials that are missing and write the table; return the exit code."""
-    from basicsr.archs import build_network
-
-    from mulsr_plugin.models.schema import check_model_options
-    from mulsr_plugin.utils.speed_tables import describe_machine
-    from mulsr_plugin.utils.stop_signals import EXIT_STOPPED
-    from mulsr_plugin.utils.timed_training import (
-        OurTraining,
-        PointTable,
-        TestScenes,
-        as_parsed,
-        train_against_clock,
-        training_rules,
-    )
-
     options, device = read_grid(args.grid, args.data), torch.device(args.device)
     for name, opt in options.items():  # a mistake in the last trial shows before the first
         try:
             check_model_options({'path': {}, **as_parsed(opt, device)}, training_rules(opt))
         except ValueError as error:
             raise ValueError(f'Trial {name}: {error}') from error
-    precision = 'tf32' if args.device == 'cuda' else 'fp32'
-    val = {**options[BASE]['datasets']['val'], 'scale': options[BASE]['scale']}
-    scenes = TestScenes(val, device, args.crop_size, args.bands, precision)
-    machine = describe_machine(device, {}).split('; matrix')[0]
+    scenes, machine = load_scenes(options[BASE], args)
     table = PointTable(args.out / 'search.csv', f'{args.minutes:g} minutes each; {scenes.describe()}; {machine}')
     is_done = True
     for name, opt in options.items():

@@ -22,9 +22,21 @@ from mulsr_plugin import autoload
 
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
 import torch  # noqa: E402
-import yaml  # noqa: E402
+from basicsr.archs import build_network  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
+from mulsr_plugin.utils.authors_release import AuthorsRelease  # noqa: E402
+from mulsr_plugin.utils.timed_training import (  # noqa: E402
+    OurTraining,
+    PointTable,
+    ReferenceTraining,
+    add_arguments,
+    load_scenes,
+    minutes_to_reach,
+    read_option_file,
+    train_against_clock,
+    write_mats,
+)
 
 OPTIONS = [Path('options/train_mulsr_cave_x8_joint_bf16.yml'), Path('options/train_mulsr_cave_x8.yml')]
 
@@ -36,29 +48,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--opt', type=Path, nargs='+', default=OPTIONS, help='trainings of ours; default: joint bf16 and per band'
     )
-    parser.add_argument('--data', type=Path, default=Path('datasets/cave'), help='LMDBs; default: %(default)s')
-    parser.add_argument('--minutes', type=float, default=8, help='of every training; default: %(default)s')
-    parser.add_argument('--every', type=float, default=0.5, help='minutes between tests; default: %(default)s')
+    add_arguments(parser, minutes=8, every=0.5, out='results/time_to_quality')
     parser.add_argument('--only', help='run one training: the name of an option file without .yml, or release')
     parser.add_argument('--workers', type=int, default=12, help="processes of the release's loader; default: 12")
     parser.add_argument('--batch-size', type=int, help='of all trainings; default: as in the option files')
     parser.add_argument('--gt-size', type=int, help='side of the crops; default: as in the option files')
     parser.add_argument('--modules', type=int, help='modules of MulSR; default: as in the option files')
-    parser.add_argument('--crop-size', type=int, help='test on central crops only')
-    parser.add_argument('--bands', type=int, nargs='+', help='test these bands only')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--out', type=Path, default=Path('results/time_to_quality'), help='default: %(default)s')
     return parser
 
 
 def read_options(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Read an option file and set what the command line says."""
-    opt = yaml.safe_load(path.read_text(encoding='utf-8'))
-    train = opt['datasets']['train']
-    for phase in ('train', 'val'):
-        opt['datasets'][phase]['dataroot_gt'] = str(args.data / f'{"train" if phase == "train" else "test"}.lmdb')
+    opt = read_option_file(path, args.data)
     changes = {'batch_size_per_gpu': args.batch_size, 'gt_size': args.gt_size}
-    train.update({key: value for key, value in changes.items() if value is not None})
+    opt['datasets']['train'].update({key: value for key, value in changes.items() if value is not None})
     if args.modules is not None:
         opt['network_g']['num_modules'] = args.modules
     return opt
@@ -66,9 +69,6 @@ def read_options(path: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def trainings(args: argparse.Namespace, options: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Any]]:
     """Return what builds each training, by its name."""
-    from mulsr_plugin.utils.authors_release import AuthorsRelease
-    from mulsr_plugin.utils.timed_training import OurTraining, ReferenceTraining, write_mats
-
     device = torch.device(args.device)
     built: dict[str, Callable[[], Any]] = {
         name: lambda name=name, opt=opt: OurTraining(name, opt, device) for name, opt in options.items()
@@ -89,8 +89,6 @@ def trainings(args: argparse.Namespace, options: dict[str, dict[str, Any]]) -> d
 
 def table_text(table: Any, names: Sequence[str], command: str) -> str:
     """Set the results out in Markdown: where every training ended, and when it had reached the release's end."""
-    from mulsr_plugin.utils.timed_training import minutes_to_reach
-
     goal = table.of('release')[-1].values['psnr'] if table.of('release') else None
     lines = [command, '', table.head.strip('# \n'), '']
     lines += ['| training | minutes | iterations | PSNR | SSIM | SAM | minutes to the PSNR of the release |']
@@ -137,23 +135,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Run the trainings that are missing and write the table and the plot."""
-    from basicsr.archs import build_network
-
-    from mulsr_plugin.utils.speed_tables import describe_machine
-    from mulsr_plugin.utils.timed_training import PointTable, TestScenes, train_against_clock
-
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise ValueError('--device cuda was given, but PyTorch sees no GPU; leave it out.')
     options = {path.stem: read_options(path, args) for path in args.opt}
-    first, device = next(iter(options.values())), torch.device(args.device)
+    first = next(iter(options.values()))
     built = trainings(args, options)
     if args.only is not None and args.only not in built:
         raise ValueError(f'--only {args.only} is none of {", ".join(built)}.')
-    precision = 'tf32' if args.device == 'cuda' else 'fp32'
-    val = {**first['datasets']['val'], 'scale': first['scale']}
-    scenes = TestScenes(val, device, args.crop_size, args.bands, precision)
+    scenes, machine = load_scenes(first, args)
     batch = first['datasets']['train']
-    machine = describe_machine(device, {}).split('; matrix')[0]
     protocol = f'{scenes.describe()}; batches of {batch["batch_size_per_gpu"]} crops of {batch["gt_size"]}; {machine}'
     table = PointTable(args.out / 'time_to_quality.csv', ' '.join(protocol.split()))
     for name, build in built.items():

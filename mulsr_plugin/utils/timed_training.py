@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import time
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import yaml
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.models import build_model
@@ -32,8 +34,35 @@ from mulsr_plugin.models.inference import is_guided, super_resolve
 from mulsr_plugin.models.validation import central_crop
 from mulsr_plugin.utils.options import Rule
 from mulsr_plugin.utils.speed_cases import Reference
+from mulsr_plugin.utils.speed_tables import describe_machine
 
 METRICS = ('psnr', 'ssim', 'sam', 'rmse', 'ergas')
+
+
+def add_arguments(parser: argparse.ArgumentParser, minutes: float, every: float, out: str) -> None:
+    """Add what every script of timed trainings takes.
+
+    Args:
+        parser: Gets the arguments.
+        minutes: Default length of a training.
+        every: Default minutes between tests.
+        out: Default folder of the results.
+    """
+    parser.add_argument('--data', type=Path, default=Path('datasets/cave'), help='LMDBs; default: %(default)s')
+    parser.add_argument('--minutes', type=float, default=minutes, help='of every training; default: %(default)s')
+    parser.add_argument('--every', type=float, default=every, help='minutes between tests; default: %(default)s')
+    parser.add_argument('--crop-size', type=int, help='test on central crops only')
+    parser.add_argument('--bands', type=int, nargs='+', help='test these bands only')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--out', type=Path, default=Path(out), help='default: %(default)s')
+
+
+def read_option_file(path: Path, data: Path) -> dict[str, Any]:
+    """Read an option file and let it train and test on the LMDBs of ``data``."""
+    opt = yaml.safe_load(path.read_text(encoding='utf-8'))
+    for phase, store in (('train', 'train.lmdb'), ('val', 'test.lmdb')):
+        opt['datasets'][phase]['dataroot_gt'] = str(data / store)
+    return opt
 
 
 class Training(Protocol):
@@ -185,6 +214,14 @@ class TestScenes:
         rgb = sample['rgb'].to(self.device) if is_guided(net) else None
         result = super_resolve(net, lq, rgb, bands, precision=self.precision).clamp(0, 1)
         return cube_metrics(result[0].permute(1, 2, 0), gt[0, bands].permute(1, 2, 0), self.dataset.scale)
+
+
+def load_scenes(opt: Mapping[str, Any], args: argparse.Namespace) -> tuple[TestScenes, str]:
+    """Load the test scenes of an option file as the arguments say; return them and what machine this is."""
+    device = torch.device(args.device)
+    val = {**opt['datasets']['val'], 'scale': opt['scale']}
+    scenes = TestScenes(val, device, args.crop_size, args.bands, 'tf32' if args.device == 'cuda' else 'fp32')
+    return scenes, describe_machine(device, {}).split('; matrix')[0]
 
 
 def cube_metrics(result: Tensor, gt: Tensor, scale: int) -> dict[str, float]:
