@@ -20,6 +20,7 @@ autoload.install()  # BasicSR needs it on today's torchvision, also where torch 
 from torch import nn  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
+from mulsr_plugin.utils.arguments import whole_number  # noqa: E402
 from mulsr_plugin.utils.description import scales_text  # noqa: E402
 from mulsr_plugin.utils.export import ExportedSizes, export_network  # noqa: E402
 from mulsr_plugin.utils.network_from_checkpoint import load_network, read_weights  # noqa: E402
@@ -36,27 +37,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('target', metavar='TARGET', help='file to write: *.onnx or *.pt2')
     parser.add_argument(
-        '--scale', type=positive, help='scale factor; default: the one that the weights are described for'
+        '--scale', type=whole_number(1), help='scale factor; default: the one that the weights are described for'
     )
-    parser.add_argument('--bands', type=positive, help='bands of the cubes; default: as the weights are described')
-    parser.add_argument('--guide-channels', type=positive, help='channels of the guide; default: as the network takes')
+    parser.add_argument(
+        '--bands', type=whole_number(1), help='bands of the cubes; default: as the weights are described'
+    )
+    parser.add_argument(
+        '--guide-channels', type=whole_number(1), help='channels of the guide; default: as the network takes'
+    )
     parser.add_argument('--opt', '-opt', help='option file with the network, where the weights do not tell it')
     parser.add_argument(
         '--fixed',
-        type=positive,
+        type=whole_number(1),
         nargs=2,
         metavar=('H', 'W'),
         help='size of the low-resolution cubes; default: any size',
     )
     return parser
-
-
-def positive(text: str) -> int:
-    """Read a whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is no positive whole number')
-    return value
 
 
 def load(args: argparse.Namespace) -> tuple[nn.Module, ExportedSizes]:
