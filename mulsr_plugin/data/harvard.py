@@ -68,7 +68,9 @@ def harvard_scenes(
 
 
 def _scene_files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'{folder} is a file; unpack CZ_hsdb.tgz and CZ_hsdbi.tgz and name their folder.')
+    if not folder.exists():
         raise FileNotFoundError(f'There is no folder {folder}; unpack CZ_hsdb.tgz and CZ_hsdbi.tgz and name theirs.')
     found = [Path(parent) / name for parent, _, names in os.walk(folder, followlinks=True) for name in names]
     files: dict[str, Path] = {}

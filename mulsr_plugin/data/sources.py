@@ -140,6 +140,10 @@ def _colosseum(path: str, args: argparse.Namespace) -> list[SourceScene]:
 
 def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
     of_cube, of_guide = cube_options(args), reading_options(args, 'guide_')
+    reduction = {'test_part': args.test_part, 'degradation': args.degradation}
+    reduction = {name: value for name, value in reduction.items() if value is not None}
+    if reduction and not args.reduced:
+        raise ValueError('--test-part and --degradation say how pairs are reduced: add --reduced, or leave them out.')
     if args.guide is None:
         if args.name is not None:
             raise ValueError('--name names a single pair; the names of a list stand in its lines.')
@@ -147,7 +151,7 @@ def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
     else:
         key = scene_key(path) if args.name is None else check_key(args.name)
         pairs = [PairFiles(key, Path(path), Path(args.guide), of_cube, of_guide)]
-    return pair_scenes(pairs, args.reduced, args.test_part, args.degradation)
+    return pair_scenes(pairs, args.reduced, **reduction)
 
 
 def cube_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -205,13 +209,10 @@ def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write the pair reduced by its own scale (Wald's protocol), with the cube itself as ground truth: "
         'train.lmdb, train_lq.lmdb, train_rgb.lmdb from the upper rows, test*.lmdb from the lower ones',
     )
-    parser.add_argument(
-        '--test-part', type=float, default=0.25, help='share of the rows for tests, with --reduced; default: 0.25'
-    )
+    parser.add_argument('--test-part', type=float, help='share of the rows for tests, with --reduced; default: 0.25')
     parser.add_argument(
         '--degradation',
         type=parse_degradation,
-        default='noise_free',
         help="preset that reduces the cube, with --reduced, or one with options such as '{preset: sensor_mtf, "
         "nyquist_gain: 0.3}'; default: noise_free",
     )

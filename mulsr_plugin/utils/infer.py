@@ -142,6 +142,7 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
         MemoryError: Not even a tile fits into the memory.
         OSError: The output cannot be written; nothing is left behind then.
     """
+    job = replace(job, output=job.output.expanduser())
     _check_output(job)
     device = _device(job.device)
     cube, guide, scale = _load(job)
@@ -215,6 +216,8 @@ def _scale_of_options(path: Path) -> Any:
 
 def _check_output(job: InferenceJob) -> None:
     """Refuse what could only fail after the computation."""
+    if job.output.name in ('', '..'):
+        raise ValueError(f'The output {job.output} is no name of a file: give one, such as sr.tif.')
     suffix = job.output.suffix.lower()
     if suffix not in WRITERS:
         names = ' '.join(name for name in WRITERS if name)
@@ -315,7 +318,8 @@ def _check_guide(job: InferenceJob, net: nn.Module, name: str, guide: Cube | Non
 
 
 def _check_registration(cube: Cube, guide: Cube, scale: int) -> Shift | None:
-    """Measure the shift between cube and guide image and warn of one."""
+    """Measure the shift between cube and guide image and warn of one; compare their georeferences."""
+    _compare_places(cube, guide, scale)
     shift = measure_shift(cube.values, guide.values)
     if shift is None:
         _log().warning('The shift between cube and guide could not be measured: they have too little in common.')
@@ -327,6 +331,22 @@ def _check_registration(cube: Cube, guide: Cube, scale: int) -> Shift | None:
             'first, unless the network was trained on images shifted like this.'
         )
     return shift
+
+
+def _compare_places(cube: Cube, guide: Cube, scale: int) -> None:
+    """Warn of georeferences by which the corners of the two images lie more than a pixel of the cube apart."""
+    if cube.geo is None or guide.geo is None or cube.geo.crs != guide.geo.crs:
+        return
+    height, width = guide.values.shape[:2]
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
+    places = [corners @ np.array(geo.transform).reshape(2, 3).T for geo in (cube.geo.refined(scale), guide.geo)]
+    pixel = np.abs(np.array(cube.geo.transform).reshape(2, 3)[:, :2]).max()
+    apart = np.abs(places[0] - places[1]).max() / pixel
+    if apart > 1:
+        _log().warning(
+            f'By their georeferences the corners of cube and guide lie up to {apart:.1f} pixels of the cube apart: are '
+            'they of the same ground?'
+        )
 
 
 def _cut(

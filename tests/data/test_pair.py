@@ -94,6 +94,13 @@ def test_all_rows_for_one_phase(tmp_path, share, names):
         pair_scenes([], test_part=2)
 
 
+@pytest.mark.parametrize('option', [['--test-part', '0.5'], ['--degradation', 'average']])
+def test_options_of_the_reduction_need_it(main, tmp_path, capsys, option):
+    assert main(['pair', '--input', 'a.npy', '--guide', 'b.npy', '--output', str(tmp_path / 'out'), *option]) == 1
+    assert 'say how pairs are reduced: add --reduced, or leave them out' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
 def test_list_of_pairs(main, tmp_path, capsys):
     (tmp_path / 'data').mkdir()
     for name in 'ab':

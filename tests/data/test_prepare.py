@@ -208,7 +208,8 @@ def test_terminated_command_writes_no_store_and_tells_what_it_keeps(demo_scenes,
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     process = subprocess.Popen([*command, '--test-scenes', 'demo_02'], env=environment, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (tmp_path / 'out' / '.train.lmdb.partial').exists():
+    data = tmp_path / 'out' / '.train.lmdb.partial' / 'data.mdb'
+    while not data.exists() or data.stat().st_size < 40_000:  # then the first scene is in it
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

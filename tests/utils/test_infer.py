@@ -266,6 +266,16 @@ def test_panchromatic_guide_and_variables_of_one_file(job, tmp_path):
     assert infer(changed(job, images=images, weights=weights)).shape == (48, 48, 5)
 
 
+def test_georeferences_of_different_places_are_warned_of(job, tmp_path, log):
+    low, guide = scene()
+    for east, is_warned in ((500000.0, False), (500001.5, False), (500003.0, True)):
+        write_cube(tmp_path / f'{east}.npz', Cube(low, 1.0, geo=GeoReference((2.0, 0, 500000.0, 0, -2.0, 4.6e6))))
+        write_cube(tmp_path / f'g{east}.npz', Cube(guide, 1.0, geo=GeoReference((0.5, 0, east, 0, -0.5, 4.6e6))))
+        log.clear()
+        infer(changed(job, images=PairFiles('lr', tmp_path / f'{east}.npz', tmp_path / f'g{east}.npz'), force=True))
+        assert any('of cube and guide lie up to 1.5 pixels of the cube apart' in line for line in log) == is_warned
+
+
 @pytest.mark.skipif(importlib.util.find_spec('rasterio') is None, reason='needs rasterio')
 @pytest.mark.parametrize('name', ['sr.tif', 'sr.hdr'])
 def test_georeference_has_smaller_pixels_at_the_same_place(name, job, tmp_path):
@@ -352,6 +362,7 @@ def test_nothing_is_left_behind(job, monkeypatch):
 @pytest.mark.parametrize(
     'make, message',
     [
+        (lambda job: changed(job, output=Path('')), r'The output \. is no name of a file: give one, such as sr\.tif'),
         (lambda job: changed(job, output=Path('sr.xyz')), r'sr\.xyz: no writer for \.xyz; choose one of \.mat'),
         (lambda job: changed(job, device='cuda:0'), 'The device is cuda:0, but PyTorch sees no GPU'),
         (lambda job: changed(job, device='gpu'), 'The device is gpu, expected auto, cpu, cuda or cuda:N'),

@@ -166,6 +166,8 @@ def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
 def files_read(path: PathLike) -> tuple[Path, ...]:
     """Return the files that :func:`read_cube` reads by this name: of ENVI header and data, else one."""
     path = Path(path).expanduser()
+    if path.is_dir():
+        return (path,)
     try:
         return envi_files(path) if READERS.get(path.suffix.lower(), read_envi) is read_envi else (path,)
     except FileNotFoundError:

@@ -85,6 +85,7 @@ class RawImage:
         nodata (float | None): Value that marks pixels without data. Default: None.
         bad_bands (tuple[int]): Bands, from 0, marked as bad. Default: ().
         geo (GeoReference | None): Georeference. Default: None.
+        notes (tuple[str]): What the reader has left out. Default: none.
     """
 
     values: np.ndarray
@@ -97,6 +98,7 @@ class RawImage:
     nodata: float | None = None
     bad_bands: tuple[int, ...] = ()
     geo: GeoReference | None = None
+    notes: tuple[str, ...] = ()
 
 
 def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
@@ -106,7 +108,7 @@ def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
         ValueError: The array is no cube of real numbers in [0, 1], its axes look wrong, or bands are missing.
     """
     values = _arrange(path, _real(path, raw.values), raw, options)
-    notes: list[str] = []
+    notes = list(raw.notes)
     wavelengths = _nanometres(path, raw, options.wavelengths, values.shape[2], notes)
     bad_bands = raw.bad_bands
     if options.drop_bad_bands and bad_bands:
@@ -374,11 +376,14 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOption
             raise FormatError(f'{path} has no value above 0, so that its largest value gives no scale.')
         notes.append(f'divided by its largest value {largest:g}')
         return 1.0 / largest
-    if asked is not None:
-        return float(asked)
-    if raw.scale is not None:
-        notes.append(f'scale {raw.scale:g} as the file says')
-        return raw.scale
+    told = raw.scale if asked is None else float(asked)
+    if told is not None:
+        largest = float(values.max()) * told
+        doubt = f', which makes the largest value only {largest:.2g}: correct it if that is wrong'
+        doubt = doubt if 0 < largest < HARDLY_USED else ''
+        if asked is None or doubt:
+            notes.append(f'scale {told:g} as {"the file says" if asked is None else "given"}{doubt}')
+        return told
     kind = raw.kind or values.dtype.name
     scale = default_scale(kind)
     if 'int' not in kind and not options.clip and not in_unit_range(values, scale):

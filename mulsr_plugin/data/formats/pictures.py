@@ -36,11 +36,14 @@ def read_picture(path: Path, options: ReadOptions) -> RawImage:
     Raises:
         FormatError: The picture is damaged or cut short.
     """
-    image = _decode(path)
+    image, clear = _decode(path), 0
     if image.ndim == 3:
         # OpenCV has B, G, R, and transparency last.
+        if image.shape[2] == 4:
+            clear = int((image[..., 3] < np.iinfo(image.dtype).max).sum())
         image = image[..., 2::-1]
-    return RawImage(image if image.ndim == 3 else image[..., None], axes_are_sure=True)
+    notes = (f'{clear} transparent pixels are taken in the colour that they have',) if clear else ()
+    return RawImage(image if image.ndim == 3 else image[..., None], axes_are_sure=True, notes=notes)
 
 
 def read_band_folder(path: Path, options: ReadOptions) -> RawImage:

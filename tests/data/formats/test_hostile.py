@@ -211,6 +211,13 @@ def test_few_bits_of_a_type_are_noted(tmp_path, largest, doubt):
     )
 
 
+def test_factor_that_leaves_next_to_nothing_is_doubted(tmp_path):
+    np.save(tmp_path / 'x.npy', FLOATS / FLOATS.max())
+    (note,) = read_cube(tmp_path / 'x.npy', scale=1 / 65535).notes
+    assert note == 'scale 1.5259e-05 as given, which makes the largest value only 1.5e-05: correct it if that is wrong'
+    assert read_cube(tmp_path / 'x.npy', scale=0.5).notes == ()
+
+
 def test_values_beyond_the_range_are_clipped_where_asked(tmp_path):
     """Reflectances in 1/10000 with noise around black and a glint."""
     values = np.array([-3, 0, 5000, 10000, 10001, 12000], np.int16).reshape(1, 2, 3)

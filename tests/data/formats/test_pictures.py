@@ -34,6 +34,19 @@ def test_bands_are_in_the_order_of_their_numbers(tmp_path, dtype):
         read_cube(folder)
 
 
+def test_transparency_is_left_out_and_told(tmp_path):
+    picture = RNG.integers(0, 255, (8, 6, 4), np.uint8)
+    picture[..., 3] = 255
+    skimage.io.imsave(tmp_path / 'rgba.png', picture, check_contrast=False)
+    found = read_cube(tmp_path / 'rgba.png', is_guide=True)
+    np.testing.assert_array_equal(found.values, picture[..., :3])
+    assert not any('transparent' in note for note in found.notes)
+    picture[2:4, 1, 3] = (0, 100)
+    skimage.io.imsave(tmp_path / 'rgba.png', picture, check_contrast=False)
+    found = read_cube(tmp_path / 'rgba.png', is_guide=True)
+    assert '2 transparent pixels are taken in the colour that they have' in found.notes
+
+
 def test_bands_must_agree_and_be_grey(tmp_path):
     folder = save_bands(tmp_path / 'scene', RNG.integers(0, 255, (8, 6, 3), np.uint8))
     skimage.io.imsave(folder / 'ms_4.png', RNG.integers(0, 255, (8, 7), np.uint8), check_contrast=False)
