@@ -10,6 +10,7 @@ takes the memory that ``bands_per_chunk`` bounds elsewhere.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Sequence
@@ -111,6 +112,8 @@ def export_network(net: nn.Module, path: str | os.PathLike[str], sizes: Exported
 
     Raises:
         FileExistsError: There is something at ``path``.
+        FileNotFoundError: Its folder does not exist.
+        OSError: It cannot be written.
         ImportError: A package for ONNX is missing.
         ValueError: The suffix is another one, or the network cannot be exported like this.
     """
@@ -120,6 +123,8 @@ def export_network(net: nn.Module, path: str | os.PathLike[str], sizes: Exported
         raise ValueError(f'{path} has no suffix of an export, expected {" or ".join(writers)}; rename it.')
     if path.exists():
         raise FileExistsError(f'{path} exists already and is left as it is; remove it or name another file.')
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f'There is no folder {path.parent} for {path.name}; make it or name another file.')
     net = fold_weight_norm(net)
     temporary = path.with_name(f'.{secrets.token_hex(4)}{path.suffix}')
     try:
@@ -131,6 +136,8 @@ def export_network(net: nn.Module, path: str | os.PathLike[str], sizes: Exported
                 f'{LARGEST_DIFFERENCE:g}; nothing is written: try another format or other versions of PyTorch and ONNX.'
             )
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f'{path} cannot be written ({error}): free some space or name another folder.') from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -175,7 +182,9 @@ def _refusal(net: nn.Module, sizes: ExportedSizes, verb: str, error: Exception) 
 
 
 def _write_pt2(program: torch.export.ExportedProgram, path: Path) -> Any:
-    torch.export.save(program, path)
+    content = io.BytesIO()  # PyTorch itself would end the process on a full disk
+    torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
     return torch.export.load(path).module()
 
 

@@ -124,3 +124,6 @@ def test_command_line(tmp_path, capsys):
     assert 'results differ by at most' in capsys.readouterr().out
     assert main(arguments) == 1
     assert 'x.pt2 exists already and is left as it is' in capsys.readouterr().err
+    arguments[1] = str(tmp_path / 'absent' / 'x.pt2')
+    assert main(arguments) == 1
+    assert 'error: There is no folder' in capsys.readouterr().err
