@@ -43,6 +43,7 @@ from mulsr_plugin.utils.resume import (  # noqa: E402
     ResumableSampler,
     find_resume_state,
     generator_states,
+    prepare_resume,
     set_generator_states,
 )
 from mulsr_plugin.utils.stop_signals import EXIT_STOPPED, StopRequested, StopSignals, shield_workers  # noqa: E402
@@ -66,13 +67,8 @@ class Trainer:
         if state is None:
             self._make_folders()
         else:
-            if not osp.isdir(self.opt['path']['experiments_root']):
-                raise ValueError(
-                    f'The run to resume is called otherwise than {self.opt["name"]!r}, which has no folder '
-                    f'{self.opt["path"]["experiments_root"]}; set its name in the option file.'
-                )
-            # a seed that was drawn, not given, belongs to the run
-            self.opt['manual_seed'] = state.get('manual_seed', self.opt['manual_seed'])
+            prepare_resume(self.opt)
+            warnings += self._keep_seed(state, args.manual_seed)
             check_resume(self.opt, state['iter'])
         wait_for_all()
         copy_opt_file(args.opt, self.opt['path']['experiments_root'])
@@ -90,6 +86,13 @@ class Trainer:
         self.generators: dict[str, Any] | None = None
         if state is not None:
             self._resume(state)
+
+    def _keep_seed(self, state: dict[str, Any], given: int | None) -> list[str]:
+        """Go on with the seed of the state, which may have been drawn; return a warning if another one is given."""
+        self.opt['manual_seed'] = seed = state.get('manual_seed', self.opt['manual_seed'])
+        if given in (None, seed):
+            return []
+        return [f'manual_seed {given} has no effect, since a resumed run keeps its own, {seed}.']
 
     def _make_folders(self) -> None:
         make_exp_dirs(self.opt)

@@ -34,8 +34,9 @@ from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_ato
 from mulsr_plugin.utils.description import describe_weights, description_in, other_use, used_scales
 from mulsr_plugin.utils.distributed import share_seed
 from mulsr_plugin.utils.options import Rule, RunError, building
+from mulsr_plugin.utils.resume import check_resume_options, options_of_run, prepare_resume
 from mulsr_plugin.utils.saved_states import remove_old_states
-from mulsr_plugin.utils.weights import check_weights_fit, select_weights
+from mulsr_plugin.utils.weights import check_weights_fit, check_weights_overlap, select_weights
 from mulsr_plugin.weights import find_weights
 
 
@@ -91,6 +92,9 @@ class HSISRModel(SRModel):
         check_model_options(opt, self.train_rules)
         _check_gpus(opt)
         share_seed(opt)
+        if opt['is_train']:
+            prepare_resume(opt)
+            self._options = options_of_run(opt)  # now, as building takes some out
         # filled by mulsr_plugin.train: what a training state must hold for an exact resume
         self.extra_training_state: Callable[[], dict[str, Any]] = dict
         train = opt.get('train') or {}
@@ -533,6 +537,7 @@ class HSISRModel(SRModel):
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'best_metric_results': getattr(self, 'best_metric_results', {}),
+            'options': self._options,
             **(extra or {}),
         }
         save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
@@ -540,13 +545,25 @@ class HSISRModel(SRModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Restore optimisers and schedulers; warn where the run will not go on exactly (BasicSR's own script).
 
-        How the optimiser computes (``fused``, ``foreach``, ``capturable``) is what the options say now.
+        How the optimiser computes (``fused``, ``foreach``, ``capturable``) is what the options say now. Other options
+        that have changed since are told.
+
+        Raises:
+            ValueError: The state is of no use with the options of this run.
         """
+        notes, is_comparable = check_resume_options(resume_state, self._options, self.opt['train']['total_iter'])
+        if 'network_g' in (self.opt['path'].get('ignore_resume_networks') or []):
+            start = self.opt['path'].get('pretrain_network_g') or 'random weights'
+            notes.append(
+                f'path: ignore_resume_networks: optimiser and schedule go on, but network_g starts from {start}.'
+            )
+        for note in notes:
+            get_root_logger().warning(note)
         for optimizer, state in zip(self.optimizers, resume_state['optimizers']):
             for group, stored in zip(optimizer.param_groups, state['param_groups']):
                 stored.update({key: group[key] for key in ('fused', 'foreach', 'capturable') if key in group})
         super().resume_training(resume_state)
-        if resume_state.get('best_metric_results'):
+        if is_comparable and resume_state.get('best_metric_results'):
             self.best_metric_results = resume_state['best_metric_results']
         if not resume_state.get('is_exact'):  # set by mulsr_plugin.train, never stored
             # the seed as at the start of the run would make the loader draw the crops of the first epoch again
@@ -575,6 +592,7 @@ class HSISRModel(SRModel):
         if strict:
             check_weights_fit(bare, weights, load_path)
         else:
+            check_weights_overlap(bare, weights, load_path)
             self._print_different_keys_loading(bare, weights, strict)
         bare.load_state_dict(weights, strict=strict)
         if net is self.net_g:  # not again for its averages

@@ -82,7 +82,7 @@ PATH_RULES: dict[str, Rule] = {
     'param_key_g': TEXT,
     'strict_load_g': given(BOOLEAN),
     'resume_state': TEXT,
-    'ignore_resume_networks': list_of(TEXT),
+    'ignore_resume_networks': list_of(choice('network_g')),
     # written by BasicSR itself
     **dict.fromkeys(
         ('root', 'experiments_root', 'results_root', 'models', 'training_states', 'log', 'visualization'), TEXT
@@ -292,7 +292,7 @@ def _check_train(train: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
             if getattr(loss, 'needs_all_bands', False):
                 _check_all_bands(train, train[name]['type'], 'band_update' in rules)
     _check_optimizer(train['optim_g'])
-    _check_scheduler(train['scheduler'])
+    _check_scheduler(train['scheduler'], train['total_iter'])
 
 
 def _check_all_bands(train: Mapping[str, Any], loss: str, has_band_update: bool) -> None:
@@ -304,7 +304,7 @@ def _check_all_bands(train: Mapping[str, Any], loss: str, has_band_update: bool)
         )
 
 
-def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
+def _check_scheduler(scheduler: Mapping[str, Any], total_iter: int) -> None:
     where = 'train: scheduler'
     require(scheduler, ['type'], where)
     check_block({'type': scheduler['type']}, {'type': choice(*SCHEDULERS)}, where)
@@ -317,6 +317,11 @@ def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
         raise ValueError(
             f'{where}: {times} has {counts[times]} values and restart_weights {counts["restart_weights"]}, expected '
             'equally many; correct one of them.'
+        )
+    if sum(scheduler.get('periods', [total_iter])) < total_iter:
+        raise ValueError(
+            f'{where}: periods end after {sum(scheduler["periods"])} iterations, before total_iter, {total_iter}; make '
+            'them as long.'
         )
 
 

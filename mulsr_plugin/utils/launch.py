@@ -29,7 +29,8 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
         is_train: Whether to train or to test.
 
     Returns:
-        BasicSR's options and the parsed arguments; ``minutes`` among them is the time budget of a training or None.
+        BasicSR's options and the parsed arguments; ``minutes`` among them is the time budget of a training or None, and
+        ``manual_seed`` the seed of the option file or None.
 
     Raises:
         FileNotFoundError: The option file does not exist.
@@ -56,7 +57,7 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
         opt, args = parse_options(root, is_train=is_train)
     finally:
         sys.argv = program
-    args.minutes = minutes
+    args.minutes, args.manual_seed = minutes, written.get('manual_seed')
     opt['dist'] = opt['dist'] or on_cpu
     opt['root_path'] = root
     share_seed(opt)

@@ -26,7 +26,7 @@ def select_weights(content: Any, param_key: str | None, path: str) -> dict[str, 
     """
     weights = content
     if param_key is not None and isinstance(content, Mapping):
-        weights = content.get(param_key, content.get('params'))
+        weights = content.get(param_key, content.get('params') if param_key == 'params_ema' else None)
     if not _is_state_dict(weights):
         raise ValueError(f'{path} holds no network weights under {param_key!r}: {_what_it_holds(content)}')
     return {name[7:] if name.startswith('module.') else name: value for name, value in weights.items()}
@@ -58,6 +58,25 @@ def check_weights_fit(net: nn.Module, weights: StateDict, path: str) -> None:
     if problems:
         raise ValueError(
             f'{path} does not fit network {type(net).__name__}: {", ".join(problems)}; {_likely_reason(own, weights)}.'
+        )
+
+
+def check_weights_overlap(net: nn.Module, weights: StateDict, path: str) -> None:
+    """Refuse weights of which nothing fits, for ``strict_load_g: false``, which leaves out what does not.
+
+    Args:
+        net: Network to load them into.
+        weights: State dict.
+        path: Where the weights come from, for the message.
+
+    Raises:
+        ValueError: No tensor has name and shape of one of ``net``.
+    """
+    own = net.state_dict()
+    if not any(name in weights and weights[name].shape == value.shape for name, value in own.items()):
+        raise ValueError(
+            f'{path} has no weights that fit network {type(net).__name__}, so nothing would be loaded; '
+            f'{_likely_reason(own, weights)}.'
         )
 
 

@@ -105,7 +105,7 @@ def test_saved_files_are_basicsr_s_and_load_again(tiny_stores, tmp_path):
         model.optimize_parameters(iteration)
     model.save(0, 2)
     saved = torch.load(tmp_path / 'models' / 'net_g_2.pth', weights_only=True)
-    assert set(saved) == {'params', 'params_ema'}
+    assert set(saved) == {'params', 'params_ema', 'mulsr_plugin'}
     plain = build_network(make_options(tiny_stores)['network_g'])
     plain.load_state_dict(saved['params'])
     assert not all(torch.equal(saved['params'][key], saved['params_ema'][key]) for key in saved['params'])

@@ -17,7 +17,7 @@ from basicsr.archs import build_network
 
 from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
 from mulsr_plugin.utils.checkpoint_form import check_form
-from mulsr_plugin.utils.weights import check_weights_fit, select_weights
+from mulsr_plugin.utils.weights import check_weights_fit, check_weights_overlap, select_weights
 from tests.archs.golden_mulsr import author_state
 
 SCRIPT = Path(__file__).parents[2] / 'scripts' / 'convert_weights.py'
@@ -107,9 +107,7 @@ def test_archives_of_code_are_refused(tmp_path):
     with tarfile.open(tmp_path / 'tar.pth', 'w') as archive:
         archive.add(tmp_path / 'script.pth', 'storages')
     for name in 'script.pth', 'tar.pth':
-        with pytest.raises(
-            ValueError, match=f'{name} is damaged or .* tensors alone .UnpicklingError'
-        ):
+        with pytest.raises(ValueError, match=f'{name} is damaged or .* tensors alone .UnpicklingError'):
             load_safely(tmp_path / name)
 
 
@@ -222,6 +220,7 @@ def test_command_takes_the_averaged_weights_there_and_back(main, tmp_path, capsy
     [
         ({'params_ema': {'w': torch.ones(1)}}, 'params', 'it has params_ema; set path: param_key_g: params_ema.'),
         ({'epoch': 1, 'model': {'w': torch.ones(1)}, 'optimizer': {}}, 'params', "looks like an authors' file"),
+        ({'params': {'w': torch.ones(1)}}, 'parms_ema', 'it has params; set path: param_key_g: params.'),
         ({'w': torch.ones(1)}, 'params', 'it is a bare state dict'),
         ({'epoch': 1, 'iter': 2, 'optimizers': [], 'schedulers': []}, 'params', 'it is a training state'),
         ([1, 2], 'params', 'it holds list; give a checkpoint in the form of BasicSR.'),
@@ -274,3 +273,11 @@ def test_weights_that_do_not_fit_name_the_first_difference_and_the_reason(weight
 
 def test_weights_that_fit_pass():
     check_weights_fit(network(), network().state_dict(), 'a.pth')
+
+
+def test_part_of_the_weights_must_fit():
+    """With ``strict_load_g: false``, which leaves out what does not."""
+    weights = network().state_dict()
+    check_weights_overlap(network(), {'hsi_head.bias': weights['hsi_head.bias']}, 'a.pth')
+    with pytest.raises(ValueError, match='a.pth has no weights that fit network MulSR, so nothing would be loaded'):
+        check_weights_overlap(network(), {'hsi_head.bias': torch.ones(3), 'other': torch.ones(3)}, 'a.pth')
