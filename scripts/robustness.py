@@ -23,6 +23,7 @@ import torch  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.models.precision import PRECISIONS  # noqa: E402
+from mulsr_plugin.utils.arguments import whole_number  # noqa: E402
 
 COLUMNS = ['sweep', 'value', 'psnr', 'ssim', 'sam', 'rmse', 'ergas', 'bicubic_psnr']
 
@@ -32,14 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--weights', required=True, help='checkpoint, or the name of weights of the package')
     parser.add_argument('--lmdb', type=Path, required=True, help='store of the test scenes')
-    parser.add_argument('--scale', type=int, default=8, help='default: %(default)s')
+    parser.add_argument('--scale', type=whole_number(2), default=8, help='default: %(default)s')
     parser.add_argument(
         '--preset', choices=['authors_fixed', 'noise_free'], default='authors_fixed', help='default: %(default)s'
     )
     parser.add_argument('--centering', choices=['legacy', 'aligned'], help='of authors_fixed; default: legacy')
     parser.add_argument('--sweeps', nargs='+', help='only sweeps whose names begin so')
-    parser.add_argument('--crop-size', type=int, help='central crops only, a multiple of the scale')
-    parser.add_argument('--max-scenes', type=int, help='the first scenes only')
+    parser.add_argument('--crop-size', type=whole_number(1), help='central crops only, a multiple of the scale')
+    parser.add_argument('--max-scenes', type=whole_number(1), help='the first scenes only')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='default: %(default)s')
     parser.add_argument('--out', type=Path, default=Path('results/robustness'), help='default: %(default)s')
@@ -99,6 +100,11 @@ def measure(args: argparse.Namespace) -> None:
     from mulsr_plugin.utils.robustness import Robustness, sweeps
     from mulsr_plugin.weights import find_weights
 
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda was given, but PyTorch sees no GPU; leave it out.')
+    names = list(dict.fromkeys(condition.sweep for condition in sweeps({'preset': args.preset})))
+    if args.sweeps and not any(name.startswith(tuple(args.sweeps)) for name in names):
+        raise ValueError(f'--sweeps {" ".join(args.sweeps)} begins no name of {"; ".join(names)}: correct it.')
     if args.crop_size is not None and args.crop_size % args.scale:
         raise ValueError(f'--crop-size {args.crop_size} is no multiple of the scale {args.scale}; choose one that is.')
     base = {'preset': args.preset, **({'kernel_centering': args.centering} if args.centering else {})}

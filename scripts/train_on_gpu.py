@@ -75,8 +75,11 @@ class Piece:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        wrong = [entry for entry in args.force_yml if '=' not in entry]
+        if wrong:
+            raise ValueError(f'--force-yml {wrong[0]} sets no option: write KEY=VALUE.')
         forced = dict(entry.split('=', 1) for entry in args.force_yml)
-        self.opt: dict[str, Any] = yaml.safe_load(args.opt.read_text(encoding='utf-8'))
+        self.opt: dict[str, Any] = read_options(args.opt)
         self.name: str = forced.get('name', self.opt['name'])
         self.run = Path('experiments', self.name)
 
@@ -173,6 +176,17 @@ class Piece:
         forced += [f'network_g:{key}={value}' for key, value in self.opt['network_g'].items()]
         forced += [entry for entry in self.args.force_yml if entry.startswith(('network_g:', 'num_gpu='))]
         return run(['-m', 'mulsr_plugin.test', '-opt', self.args.test_opt, '--force_yml', *forced])
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read the option file of a training."""
+    try:
+        opt = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        opt = None
+    if not isinstance(opt, dict) or not {'name', 'network_g'} <= set(opt):
+        raise ValueError(f'{path} is no option file of a training: it has no name or no network_g.')
+    return opt
 
 
 def run(arguments: Sequence[str | Path]) -> int:

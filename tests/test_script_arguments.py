@@ -51,6 +51,14 @@ def folder(tmp_path, monkeypatch):
         ('benchmark_metrics', ['--device', 'tpu'], "invalid choice: 'tpu'"),
         ('benchmark_speed', ['--scene-bands', '99'], '99 is no whole number from 1 to 31'),
         ('benchmark_speed', ['--reference', 'nowhere'], 'nowhere'),
+        (
+            'robustness',
+            ['--weights', 'w.pth', '--lmdb', 'x', '--crop-size', '-8'],
+            '-8 is no whole number of at least 1',
+        ),
+        ('robustness', ['--weights', 'w.pth', '--lmdb', 'x', '--sweeps', 'zz'], '--sweeps zz begins no name of '),
+        ('train_on_gpu', ['--opt', 'file'], 'file is no option file of a training'),
+        ('train_on_gpu', ['--force-yml', 'abc'], '--force-yml abc sets no option: write KEY=VALUE'),
     ],
 )
 def test_mistake_is_one_sentence(folder, script, arguments, message, monkeypatch, capsys):

@@ -206,14 +206,15 @@ def test_terminated_command_writes_no_store_and_tells_what_it_keeps(demo_scenes,
     os.mkfifo(pipe)
     command = [sys.executable, str(SCRIPT), 'cave', '--input', str(tmp_path / 'in'), '--output', str(tmp_path / 'out')]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    process = subprocess.Popen([*command, '--test-scenes', 'demo_02'], env=environment, stderr=subprocess.PIPE)
+    log = tmp_path / 'log'
+    with log.open('wb') as errors:
+        process = subprocess.Popen([*command, '--test-scenes', 'demo_02'], env=environment, stderr=errors)
     deadline = time.monotonic() + 120
-    data = tmp_path / 'out' / '.train.lmdb.partial' / 'data.mdb'
-    while not data.exists() or data.stat().st_size < 40_000:  # then the first scene is in it
+    while b'scene/s, demo_02' not in log.read_bytes():  # which it says when the first scene is stored
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    process.wait(timeout=60)
     assert process.returncode == 143
     assert os.listdir(tmp_path / 'out') == ['.train.lmdb.partial']
-    assert f'Finished scenes are kept in {tmp_path / "out" / ".train.lmdb.partial"}: the same' in errors.decode()
+    assert f'Finished scenes are kept in {tmp_path / "out" / ".train.lmdb.partial"}: the same' in log.read_text()
