@@ -16,7 +16,7 @@ from pathlib import Path
 from mulsr_plugin import autoload
 
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
-from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_atomically  # noqa: E402
+from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, SAFETENSORS, load_safely, save_atomically  # noqa: E402
 from mulsr_plugin.utils.description import description_in  # noqa: E402
 from mulsr_plugin.utils.weights import select_weights  # noqa: E402
 
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if Path(args.target).exists() and not args.force:
             raise FileExistsError(f'{args.target} exists already: name another file, or give --force to replace it.')
+        if not args.target.endswith(('.pth', SAFETENSORS)):
+            raise ValueError(f'{args.target}: weights are written as .pth or {SAFETENSORS}; name such a file.')
         content = load_safely(args.source)
         params, description = select_weights(content, args.param_key, args.source), description_in(content)
         save_atomically({'params': params, **({DESCRIPTION_KEY: description} if description else {})}, args.target)

@@ -64,7 +64,7 @@ def main() -> None:
         link = root / 'basicsr'
         print(remove_link(link) if args.remove else make_link(link, installed_package(root)))
     except OSError as error:
-        sys.exit(f'link_basicsr: {error}')
+        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

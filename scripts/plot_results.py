@@ -22,7 +22,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from mulsr_plugin.autoload import install
 
@@ -32,6 +31,7 @@ from basicsr.data import build_dataset  # noqa: E402  (the hook above must be in
 
 from mulsr_plugin.utils.benchmark_figures import write_benchmark_figures  # noqa: E402
 from mulsr_plugin.utils.figures import results_panel  # noqa: E402
+from mulsr_plugin.utils.option_files import read_option_file  # noqa: E402
 from mulsr_plugin.utils.paper_figures import Area, Pixel  # noqa: E402
 
 
@@ -101,13 +101,9 @@ def picture_of_tests(args: argparse.Namespace) -> Path:
 
 def open_dataset(option_file: str) -> Any:
     """Build the first data set of an option file."""
-    try:
-        opt = yaml.safe_load(Path(option_file).read_text(encoding='utf-8'))
-        datasets, scale = opt['datasets'], opt['scale']
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f'{option_file} is no option file of a test: it has no datasets or no scale.') from error
-    phase, dataset = sorted(datasets.items())[0]
-    return build_dataset({**dataset, 'phase': phase.split('_')[0], 'scale': scale})
+    opt = read_option_file(option_file, 'datasets', 'scale')
+    phase, dataset = sorted(opt['datasets'].items())[0]
+    return build_dataset({**dataset, 'phase': phase.split('_')[0], 'scale': opt['scale']})
 
 
 def plot(dataset: Any, folders: dict[str, str], images: list[str] | None) -> np.ndarray:

@@ -24,11 +24,12 @@ from mulsr_plugin import autoload  # noqa: E402
 
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
 import torch  # noqa: E402
-import yaml  # noqa: E402
 from basicsr.archs import build_network  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.models.schema import check_model_options  # noqa: E402
+from mulsr_plugin.utils.arguments import above_zero  # noqa: E402
+from mulsr_plugin.utils.option_files import read_option_file  # noqa: E402
 from mulsr_plugin.utils.stop_signals import EXIT_STOPPED  # noqa: E402
 from mulsr_plugin.utils.timed_training import (  # noqa: E402
     OurTraining,
@@ -36,7 +37,7 @@ from mulsr_plugin.utils.timed_training import (  # noqa: E402
     add_arguments,
     as_parsed,
     load_scenes,
-    read_option_file,
+    read_training_options,
     train_against_clock,
     training_rules,
 )
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--grid', type=Path, default=Path('options/search/recipe_mulsr_cave_x8.yml'))
     add_arguments(parser, minutes=3, every=1, out='results/search_recipe')
-    parser.add_argument('--budget', type=float, help='minutes of the whole call; default: until all trials are done')
+    parser.add_argument('--budget', type=above_zero, help='minutes of the whole call; default: no limit')
     return parser
 
 
@@ -60,10 +61,10 @@ def read_grid(path: Path, data: Path) -> dict[str, dict[str, Any]]:
         FileNotFoundError: The grid or its base does not exist.
         ValueError: The grid is none, or changes a block that the base has not.
     """
-    grid = yaml.safe_load(path.read_text(encoding='utf-8'))
-    if not isinstance(grid, dict) or set(grid) - {'base', 'common', 'trials'} or not {'base', 'trials'} <= set(grid):
+    grid = read_option_file(path)
+    if set(grid) - {'base', 'common', 'trials'} or not {'base', 'trials'} <= set(grid):
         raise ValueError(f'{path} is no grid: it has base, trials and maybe common, and nothing else.')
-    base = read_option_file(path.parent / grid['base'], data)
+    base = read_training_options(path.parent / grid['base'], data)
     common = changed(base, grid.get('common') or {})
     return {BASE: common, **{name: changed(common, changes) for name, changes in grid['trials'].items()}}
 

@@ -23,12 +23,12 @@ from mulsr_plugin import autoload
 
 autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
 import torch  # noqa: E402
-import yaml  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_atomically  # noqa: E402
 from mulsr_plugin.utils.description import describe_weights, description_in  # noqa: E402
+from mulsr_plugin.utils.option_files import read_option_file  # noqa: E402
 from mulsr_plugin.utils.result_tables import image_table, read_means, read_rows  # noqa: E402
 from mulsr_plugin.utils.weights import check_weights_fit, select_weights  # noqa: E402
 from mulsr_plugin.weights import FOLDER  # noqa: E402
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     register()
     try:
-        opt = yaml.safe_load(args.opt.read_text(encoding='utf-8'))
+        opt = read_option_file(args.opt, 'scale', 'datasets', 'network_g')
         network, means_and_text = opt['network_g'], figure_tables(args.results)
         params, description = read_weights(args, opt)
         file = args.folder / f'{args.name}.pth'

@@ -25,6 +25,7 @@ import torch  # noqa: E402
 from basicsr.archs import build_network  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
+from mulsr_plugin.utils.arguments import whole_number  # noqa: E402
 from mulsr_plugin.utils.authors_release import AuthorsRelease  # noqa: E402
 from mulsr_plugin.utils.timed_training import (  # noqa: E402
     OurTraining,
@@ -33,7 +34,7 @@ from mulsr_plugin.utils.timed_training import (  # noqa: E402
     add_arguments,
     load_scenes,
     minutes_to_reach,
-    read_option_file,
+    read_training_options,
     train_against_clock,
     write_mats,
 )
@@ -50,16 +51,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_arguments(parser, minutes=8, every=0.5, out='results/time_to_quality')
     parser.add_argument('--only', help='run one training: the name of an option file without .yml, or release')
-    parser.add_argument('--workers', type=int, default=12, help="processes of the release's loader; default: 12")
-    parser.add_argument('--batch-size', type=int, help='of all trainings; default: as in the option files')
-    parser.add_argument('--gt-size', type=int, help='side of the crops; default: as in the option files')
-    parser.add_argument('--modules', type=int, help='modules of MulSR; default: as in the option files')
+    parser.add_argument(
+        '--workers', type=whole_number(0), default=12, help="processes of the release's loader; default: 12"
+    )
+    parser.add_argument('--batch-size', type=whole_number(1), help='of all trainings; default: as in the option files')
+    parser.add_argument('--gt-size', type=whole_number(1), help='side of the crops; default: as in the option files')
+    parser.add_argument('--modules', type=whole_number(1), help='modules of MulSR; default: as in the option files')
     return parser
 
 
 def read_options(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Read an option file and set what the command line says."""
-    opt = read_option_file(path, args.data)
+    opt = read_training_options(path, args.data)
     changes = {'batch_size_per_gpu': args.batch_size, 'gt_size': args.gt_size}
     opt['datasets']['train'].update({key: value for key, value in changes.items() if value is not None})
     if args.modules is not None:

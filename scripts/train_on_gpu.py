@@ -24,9 +24,9 @@ from typing import Any
 
 _STARTED = time.monotonic()
 
-import yaml  # noqa: E402
 
 from mulsr_plugin.utils.file_parts import MANIFEST, join_files, read_table, split_files  # noqa: E402
+from mulsr_plugin.utils.option_files import read_option_file  # noqa: E402
 from mulsr_plugin.utils.saved_states import complete_states  # noqa: E402
 from mulsr_plugin.utils.stop_signals import EXIT_STOPPED  # noqa: E402
 
@@ -79,7 +79,7 @@ class Piece:
         if wrong:
             raise ValueError(f'--force-yml {wrong[0]} sets no option: write KEY=VALUE.')
         forced = dict(entry.split('=', 1) for entry in args.force_yml)
-        self.opt: dict[str, Any] = read_options(args.opt)
+        self.opt: dict[str, Any] = read_option_file(args.opt, 'name', 'network_g')
         self.name: str = forced.get('name', self.opt['name'])
         self.run = Path('experiments', self.name)
 
@@ -169,24 +169,13 @@ class Piece:
             return 0
         if self.minutes_left() < self.args.test_minutes:
             return EXIT_STOPPED
-        test = yaml.safe_load(self.args.test_opt.read_text(encoding='utf-8'))
+        test = read_option_file(self.args.test_opt, 'datasets')
         forced = [f'name={self.name}', f'path:pretrain_network_g={self.run / "models" / "net_g_latest.pth"}']
         forced += ['path:param_key_g=params_ema']
         forced += [f'datasets:{phase}:dataroot_gt={self.args.data / "test.lmdb"}' for phase in test['datasets']]
         forced += [f'network_g:{key}={value}' for key, value in self.opt['network_g'].items()]
         forced += [entry for entry in self.args.force_yml if entry.startswith(('network_g:', 'num_gpu='))]
         return run(['-m', 'mulsr_plugin.test', '-opt', self.args.test_opt, '--force_yml', *forced])
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """Read the option file of a training."""
-    try:
-        opt = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        opt = None
-    if not isinstance(opt, dict) or not {'name', 'network_g'} <= set(opt):
-        raise ValueError(f'{path} is no option file of a training: it has no name or no network_g.')
-    return opt
 
 
 def run(arguments: Sequence[str | Path]) -> int:

@@ -18,6 +18,9 @@ from mulsr_plugin.utils.arguments import whole_number
 ROOT = Path(__file__).resolve().parents[1]
 
 
+SHIPPED = ['name', 'file', '--results', 'full', '--data', 'd', '--training', 't', '--limits', 'l']
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / 'full').mkdir()
@@ -44,7 +47,7 @@ def folder(tmp_path, monkeypatch):
         ),
         ('make_demo_scenes', ['new', '--size', '100000'], 'expected at least 1 scene of 16 to 2048 pixels'),
         ('make_demo_scenes', ['new', '--seed', '-1'], 'a seed of at least 0'),
-        ('plot_results', ['-opt', 'file', '--out', 'x.png', 'A=full'], 'file is no option file of a test'),
+        ('plot_results', ['-opt', 'file', '--out', 'x.png', 'A=full'], 'file holds no block of options'),
         ('benchmark_loader', ['--lmdb', 'nowhere'], "folder 'nowhere' does not exist"),
         ('benchmark_loader', ['--samples', '0'], '0 is no whole number of at least 1'),
         ('benchmark_metrics', ['--size', '65'], '65 is no multiple of 8'),
@@ -57,7 +60,16 @@ def folder(tmp_path, monkeypatch):
             '-8 is no whole number of at least 1',
         ),
         ('robustness', ['--weights', 'w.pth', '--lmdb', 'x', '--sweeps', 'zz'], '--sweeps zz begins no name of '),
-        ('train_on_gpu', ['--opt', 'file'], 'file is no option file of a training'),
+        ('search_recipe', ['--grid', 'nowhere'], 'There is no option file nowhere'),
+        ('search_recipe', ['--grid', 'file'], 'file holds no block of options'),
+        ('search_recipe', ['--minutes', '-1'], '-1 is no number above 0'),
+        ('search_recipe', ['--budget', 'inf'], 'inf is no number above 0'),
+        ('time_to_quality', ['--opt', 'nowhere'], 'There is no option file nowhere'),
+        ('time_to_quality', ['--every', '0'], '0 is no number above 0'),
+        ('time_to_quality', ['--reference', 'full', '--opt', f'{ROOT}/options/train_mulsr_cave_x8.yml'], 'full'),
+        ('ship_weights', [*SHIPPED, '--opt', 'file'], 'file holds no block of options'),
+        ('convert_weights', ['file', 'o.txt'], 'o.txt: weights are written as .pth or .safetensors'),
+        ('train_on_gpu', ['--opt', 'file'], 'file holds no block of options'),
         ('train_on_gpu', ['--force-yml', 'abc'], '--force-yml abc sets no option: write KEY=VALUE'),
     ],
 )

@@ -27,3 +27,14 @@ def whole_number(minimum: int, maximum: int = _LARGEST) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def above_zero(text: str) -> float:
+    """Parse an argument that is a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
+    return value

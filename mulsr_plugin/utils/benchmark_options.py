@@ -8,8 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mulsr_plugin.utils.option_files import read_option_file
 from mulsr_plugin.utils.options import (
     BLOCK,
     BOOLEAN,
@@ -79,14 +78,7 @@ def load_benchmark_options(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: There is no such file.
         ValueError: An option is wrong, or a module cannot be imported.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no option file {path}; those that ship with the plugin are in options/.')
-    try:
-        opt = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path} is no YAML file: {" ".join(str(error).split())}') from error
-    return complete_options(opt)
+    return complete_options(read_option_file(path))
 
 
 def complete_options(opt: Mapping[str, Any]) -> dict[str, Any]:

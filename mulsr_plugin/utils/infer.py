@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import yaml
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
@@ -39,6 +38,7 @@ from mulsr_plugin.models.inference import (
 )
 from mulsr_plugin.utils.figures import comparison_panel
 from mulsr_plugin.utils.network_from_checkpoint import load_network, read_weights
+from mulsr_plugin.utils.option_files import read_option_file
 from mulsr_plugin.utils.registration import Shift, measure_shift
 from mulsr_plugin.weights import default_weights, find_weights
 
@@ -203,13 +203,7 @@ def _told_scale(job: InferenceJob) -> int:
 
 def _scale_of_options(path: Path) -> Any:
     """Return the scale in an option file: that of the network, else that of the data; None for neither."""
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no option file {path}: give the one that the weights were trained with.')
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no option file ({" ".join(str(error).split())}): give a YAML file.') from error
-    content = content if isinstance(content, Mapping) else {}
+    content = read_option_file(path)
     network = content.get('network_g')
     return (network.get('upscale') if isinstance(network, Mapping) else None) or content.get('scale')
 

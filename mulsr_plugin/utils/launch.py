@@ -11,12 +11,12 @@ from os import path as osp
 from typing import Any
 
 import torch
-import yaml
 from basicsr.utils import get_env_info, get_root_logger, get_time_str
 from basicsr.utils.options import _postprocess_yml_value, dict2str, parse_options
 
 from mulsr_plugin.models.schema import check_option_file
 from mulsr_plugin.utils.distributed import share_seed
+from mulsr_plugin.utils.option_files import read_option_file
 
 _NODE_LIST = re.compile(r'[A-Za-z0-9._\-\[\],]+')
 
@@ -93,16 +93,7 @@ def _read_option_file(arguments: list[str]) -> dict[str, Any]:
     """Read the option file ahead of BasicSR, which meets a missing or broken one with a traceback."""
     if '-opt' not in arguments[:-1]:
         return {}
-    path = arguments[arguments.index('-opt') + 1]
-    if not osp.isfile(path):
-        raise FileNotFoundError(f'There is no option file {path}; those that ship with the plugin are in options/.')
-    try:
-        with open(path, encoding='utf-8') as file:
-            opt = yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no YAML file ({" ".join(str(error).split())}); correct that place.') from error
-    if not isinstance(opt, dict):
-        raise ValueError(f'{path} holds no block of options; write "key: value" lines, as in the files of options/.')
+    opt = read_option_file(arguments[arguments.index('-opt') + 1])
     for entry in _forced_entries(arguments):
         _force(opt, entry)
     return opt

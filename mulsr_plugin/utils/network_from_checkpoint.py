@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, Callable
 
-import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from mulsr_plugin.archs.author_checkpoint import recognise_network
 from mulsr_plugin.utils.checkpoint import load_safely
 from mulsr_plugin.utils.description import description_in, scales_text
+from mulsr_plugin.utils.option_files import read_option_file
 from mulsr_plugin.utils.options import building, check_constructor_options, require
 from mulsr_plugin.utils.weights import check_weights_fit, select_weights
 
@@ -166,14 +165,7 @@ def read_network_options(path: str | os.PathLike[str], scale: int) -> dict[str, 
         FileNotFoundError: There is no such file.
         ValueError: The file is no YAML, has no such block, or its network is unknown or works at another scale.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no option file {path}: give the one that the weights were trained with.')
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no option file ({error}): give a YAML file as BasicSR takes it.') from error
-    block = content.get('network_g') if isinstance(content, Mapping) else None
+    block = read_option_file(path).get('network_g')
     if not isinstance(block, Mapping):
         raise ValueError(f'{path} has no block network_g: give the option file that the weights were trained with.')
     require(block, ['type'], f'network_g of {path}')

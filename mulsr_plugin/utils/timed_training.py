@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import yaml
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.models import build_model
@@ -32,7 +31,9 @@ from mulsr_plugin.metrics.sam import calculate_sam
 from mulsr_plugin.metrics.ssim import calculate_hsi_ssim
 from mulsr_plugin.models.inference import is_guided, super_resolve
 from mulsr_plugin.models.validation import central_crop
-from mulsr_plugin.utils.options import Rule
+from mulsr_plugin.utils.arguments import above_zero, whole_number
+from mulsr_plugin.utils.option_files import read_option_file
+from mulsr_plugin.utils.options import Rule, require
 from mulsr_plugin.utils.speed_cases import Reference
 from mulsr_plugin.utils.speed_tables import describe_machine
 
@@ -49,18 +50,25 @@ def add_arguments(parser: argparse.ArgumentParser, minutes: float, every: float,
         out: Default folder of the results.
     """
     parser.add_argument('--data', type=Path, default=Path('datasets/cave'), help='LMDBs; default: %(default)s')
-    parser.add_argument('--minutes', type=float, default=minutes, help='of every training; default: %(default)s')
-    parser.add_argument('--every', type=float, default=every, help='minutes between tests; default: %(default)s')
-    parser.add_argument('--crop-size', type=int, help='test on central crops only')
-    parser.add_argument('--bands', type=int, nargs='+', help='test these bands only')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--minutes', type=above_zero, default=minutes, help='of every training; default: %(default)s')
+    parser.add_argument('--every', type=above_zero, default=every, help='minutes between tests; default: %(default)s')
+    parser.add_argument('--crop-size', type=whole_number(1), help='test on central crops only')
+    parser.add_argument('--bands', type=whole_number(0), nargs='+', help='test these bands only')
+    devices = ['cuda', 'cpu'] if torch.cuda.is_available() else ['cpu']
+    parser.add_argument('--device', choices=devices, default=devices[0], help='default: %(default)s')
     parser.add_argument('--out', type=Path, default=Path(out), help='default: %(default)s')
 
 
-def read_option_file(path: Path, data: Path) -> dict[str, Any]:
-    """Read an option file and let it train and test on the LMDBs of ``data``."""
-    opt = yaml.safe_load(path.read_text(encoding='utf-8'))
+def read_training_options(path: Path, data: Path) -> dict[str, Any]:
+    """Read an option file and let it train and test on the LMDBs of ``data``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is none of a training.
+    """
+    opt = read_option_file(path, 'datasets', 'network_g', 'train', 'val')
     for phase, store in (('train', 'train.lmdb'), ('val', 'test.lmdb')):
+        require(opt['datasets'], [phase], f'datasets of {path}')
         opt['datasets'][phase]['dataroot_gt'] = str(data / store)
     return opt
 

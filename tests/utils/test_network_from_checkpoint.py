@@ -70,7 +70,7 @@ def test_option_file_says_what_weights_do_not(tmp_path):
 @pytest.mark.parametrize(
     'content, message',
     [
-        ('a: [', 'is no option file'),
+        ('a: [', 'is no YAML file'),
         ('name: x', 'has no block network_g'),
         ('network_g: {type: Nobody}', "names the network 'Nobody', which is not registered"),
         ('network_g: {type: MulSR, num_fat: 8}', "Unknown option 'num_fat' in network_g of .*did you mean 'num_feat'"),
