@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,3 +38,26 @@ def run_python(
     return subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout
     )
+
+
+@contextmanager
+def started_python(*arguments: str | Path, cwd: Path | str) -> Iterator[subprocess.Popen[str]]:
+    """Start the interpreter as a terminal would, with its error output in a pipe; it does not outlive the block."""
+
+    def hear_ctrl_c() -> None:  # also where the tests run in the background of a shell, which switches it off
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    process = subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        preexec_fn=hear_ctrl_c,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

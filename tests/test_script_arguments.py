@@ -6,7 +6,6 @@ import argparse
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mulsr_plugin.utils.arguments import whole_number
+from tests.processes import started_python
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -95,14 +95,13 @@ def test_whole_numbers(text):
 
 
 def test_interrupted_soak_takes_its_training_along(folder):
-    command = [sys.executable, str(ROOT / 'scripts' / 'soak.py'), '--out', 'soak']
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    deadline = time.monotonic() + 60
-    while not (folder / 'soak' / 'log').exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=60)[1]
+    with started_python(ROOT / 'scripts' / 'soak.py', '--out', 'soak', cwd=folder) as process:
+        deadline = time.monotonic() + 60
+        while not (folder / 'soak' / 'log').exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert told.splitlines()[-1] == 'interrupted: soak has the logs so far, but no soak.json'
     training = 'mulsr_plugin.train\0-opt\0undisturbed.yml'

@@ -27,6 +27,7 @@ from mulsr_plugin.data.pair import PairFiles
 from mulsr_plugin.models import inference
 from mulsr_plugin.utils import infer as infer_module
 from mulsr_plugin.utils.infer import CubeFile, InferenceJob, infer
+from tests.processes import started_python
 
 ROOT = Path(__file__).resolve().parents[2]
 WAVELENGTHS = tuple(np.linspace(420, 880, 5))
@@ -185,14 +186,12 @@ def test_interrupted_script_ends_with_a_line_and_leaves_nothing(job, tmp_path):
     np.save(tmp_path / 'low.npy', rng.random((64, 64, 200), np.float32))
     np.save(tmp_path / 'guide.npy', rng.random((256, 256, 3), np.float32))
     arguments = ['--weights', job.weights, '--hsi', tmp_path / 'low.npy', '--rgb', tmp_path / 'guide.npy']
-    command = [sys.executable, ROOT / 'scripts' / 'infer.py', *arguments, '--out', job.output, '--device', 'cpu']
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    command = [*map(str, command), '--bands-per-chunk', '1']
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
-    lines = iter(process.stderr.readline, '')
-    assert any('1 of 200 bands at a time' in line for line in lines)
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[1]
+    arguments += ['--out', job.output, '--device', 'cpu', '--bands-per-chunk', '1']
+    with started_python(ROOT / 'scripts' / 'infer.py', *arguments, cwd=tmp_path) as process:
+        lines = iter(process.stderr.readline, '')
+        assert any('1 of 200 bands at a time' in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert rest.splitlines()[-1] == 'interrupted: nothing half-written is left'
     assert 'Traceback' not in rest
