@@ -14,13 +14,9 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import IO, Any
 
-_NUM_LEGACY_PICKLES = 5  # magic number, protocol, system, content, names of storages; then the storages' bytes
+import torch
 
-_ITEM_BYTES = {
-    'UntypedStorage': 1, 'ByteStorage': 1, 'CharStorage': 1, 'BoolStorage': 1, 'ShortStorage': 2, 'HalfStorage': 2,
-    'BFloat16Storage': 2, 'IntStorage': 4, 'FloatStorage': 4, 'LongStorage': 8, 'DoubleStorage': 8,
-    'ComplexFloatStorage': 8, 'ComplexDoubleStorage': 16,
-}  # fmt: skip
+_NUM_LEGACY_PICKLES = 5  # magic number, protocol, system, content, names of storages; then the storages' bytes
 
 
 def check_form(path: Path) -> None:
@@ -34,8 +30,8 @@ def check_form(path: Path) -> None:
     with open(path, 'rb') as file:
         is_zip = file.read(4) == b'PK\x03\x04'  # as PyTorch tells them apart
     if is_zip:
-        with zipfile.ZipFile(path) as archive:
-            _check_archive(archive)
+        with open(path, 'rb') as file, zipfile.ZipFile(path) as archive:
+            _check_archive(archive, torch._C.PyTorchFileReader(file))
     elif tarfile.is_tarfile(path):
         raise pickle.UnpicklingError('a tar file')
     else:
@@ -44,18 +40,29 @@ def check_form(path: Path) -> None:
                 _Inspector(file, None).load()
 
 
-def _check_archive(archive: zipfile.ZipFile) -> None:
+def _check_archive(archive: zipfile.ZipFile, reader: Any) -> None:
     names = archive.namelist()
     pickles = [name for name in names if name.count('/') == 1 and name.endswith('/data.pkl')]
-    if len(pickles) != 1 or len(set(names)) < len(names) or any(name.endswith('/constants.pkl') for name in names):
+    distinct = {name.lower() for name in names}  # PyTorch looks names up without regard to case
+    if len(pickles) != 1 or len(distinct) < len(names) or any(name.endswith('/constants.pkl') for name in distinct):
         raise pickle.UnpicklingError('no archive of tensors')
-    damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(damaged)
+    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+        raise pickle.UnpicklingError('compressed, as torch.save never does; it may unpack to any size')
+    _compare_readers(archive, reader)
     folder = pickles[0].removesuffix('data.pkl')
     sizes = {info.filename.removeprefix(f'{folder}data/'): info.file_size for info in archive.infolist()}
     with archive.open(pickles[0]) as file:
         _Inspector(file, sizes).load()
+
+
+def _compare_readers(archive: zipfile.ZipFile, reader: Any) -> None:
+    """Make sure that PyTorch reads what is looked through here: a file may have a directory for each reader."""
+    records = {name.partition('/')[2]: name for name in archive.namelist()}
+    if sorted(reader.get_all_records()) != sorted(records):
+        raise pickle.UnpicklingError('two archives in one file')
+    for record, name in records.items():
+        if archive.read(name) != reader.get_record(record):  # the first of which compares the checksum
+            raise pickle.UnpicklingError(f'two records {name} in one file')
 
 
 class _Inert:
@@ -71,13 +78,18 @@ class _Inert:
         pass
 
 
-class _Inspector(pickle.Unpickler):
+class _Inspector(pickle._Unpickler):
     """Goes through a pickle with every class replaced, so that only plain containers can be filled.
+
+    The class that it is made from is the one in Python: the one in C takes memory for as many objects as a pickle
+    claims to number. Byte arrays, which both do that for, are not in what torch.save writes.
 
     Args:
         file (IO[bytes]): The pickle.
         sizes (dict[str, int] | None): Bytes of every storage by its key; None where they are not known beforehand.
     """
+
+    dispatch = {code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}
 
     def __init__(self, file: IO[bytes], sizes: dict[str, int] | None) -> None:
         super().__init__(file)
@@ -92,6 +104,13 @@ class _Inspector(pickle.Unpickler):
         """Compare what a storage claims with what the file holds of it."""
         if self.sizes is not None:
             _, kind, key, _, numel = pid
-            if self.sizes[key] != numel * _ITEM_BYTES[kind.__name__]:
+            if self.sizes[key] != numel * _item_bytes(kind.__name__):
                 raise pickle.UnpicklingError(f'storage {key} claims {numel} elements, the file holds {self.sizes[key]}')
         return _Inert()
+
+
+def _item_bytes(storage_class: str) -> int:
+    """Return the bytes of an element of a storage: of ``FloatStorage`` 4."""
+    if storage_class == 'UntypedStorage':
+        return 1
+    return getattr(torch, storage_class)._dtype.itemsize  # its dtype warns

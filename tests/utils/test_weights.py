@@ -6,9 +6,12 @@ import importlib.util
 import io
 import os
 import pickle
+import resource
+import struct
 import sys
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,75 @@ def test_two_records_of_one_name_are_refused(tmp_path):
         archive.writestr(next(name for name in archive.namelist() if name.endswith('data.pkl')), b'N.')
     with pytest.raises(ValueError, match='no checkpoint of tensors alone'):
         load_safely(tmp_path / 'twice.pth')
+
+
+def archive_of(records: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+        for name, data in {'a/version': b'3\n', **records}.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def two_archives_in_one(shown: bytes, hidden: bytes) -> bytes:
+    """A file with two directories of one size: Python takes the one before the end, PyTorch the one it is told."""
+    (hidden_end, shown_end), body = (file.rfind(b'PK\5\6') for file in (hidden, shown)), bytearray(shown)
+    size, hidden_place = struct.unpack_from('<II', hidden, hidden_end + 12)
+    shown_size, place = struct.unpack_from('<II', shown, shown_end + 12)
+    assert size == shown_size
+    moved = hidden_end - (hidden_end + place - hidden_place)  # Python adds what the directory is away from its place
+    while place < shown_end:
+        lengths, (offset,) = struct.unpack_from('<3H', body, place + 28), struct.unpack_from('<I', body, place + 42)
+        struct.pack_into('<I', body, place + 42, offset + moved)
+        place += 46 + sum(lengths)
+    struct.pack_into('<I', body, shown_end + 16, hidden_place)
+    return hidden[:hidden_end] + bytes(body)
+
+
+def test_file_that_is_two_archives_is_refused(tmp_path):
+    """Of one, which Python sees, the pickle is sound; PyTorch 2.5 would run the other as TorchScript."""
+    sound, path = {'a/data.pkl': pickle.dumps({}, 2), 'a/constantz.pkl': b''}, tmp_path / 'both.pth'
+    shown, hidden = archive_of(sound), archive_of({'a/data.pkl': b'evil' * 500, 'a/constants.pkl': b''})
+    path.write_bytes(two_archives_in_one(shown, hidden))
+    assert zipfile.ZipFile(path).namelist() == ['a/version', *sound]
+    assert 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records()
+    with pytest.raises(pickle.UnpicklingError, match='two archives in one file'):
+        check_form(path)
+    path.write_bytes(two_archives_in_one(archive_of({'a/data.pkl': b'}.'}), archive_of({'a/data.pkl': b'N.' * 500})))
+    with pytest.raises(pickle.UnpicklingError, match='two records a/data.pkl in one file'):
+        check_form(path)
+
+
+@pytest.mark.parametrize('names', [('a/data.pkl', 'a/DATA.pkl'), ('a/DATA.pkl', 'a/data.pkl')])
+def test_two_records_that_differ_in_case_are_refused(tmp_path, names):
+    """PyTorch looks for names without regard to case."""
+    (tmp_path / 'case.pth').write_bytes(archive_of({name: pickle.dumps({}, 2) for name in names}))
+    with pytest.raises(pickle.UnpicklingError, match='no archive of tensors'):
+        check_form(tmp_path / 'case.pth')
+
+
+def test_small_file_never_takes_much_memory(tmp_path):
+    """One is compressed, the others claim to number many objects or to hold a long byte array."""
+    many = struct.pack('<I', 2**27)
+    bombs = [b'\x80\x02}r' + many + b'.', b'\x80\x05\x96' + many + bytes(4) + b'.']
+    with zipfile.ZipFile(tmp_path / '0.pth', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a/version', b'3\n')
+        archive.writestr('a/data.pkl', bytes(2**20))
+    for number, content in enumerate([*bombs, *(archive_of({'a/data.pkl': bomb}) for bomb in bombs)], 1):
+        (tmp_path / f'{number}.pth').write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for path in tmp_path.iterdir():
+        with suppress(pickle.UnpicklingError, EOFError, KeyError):
+            check_form(path)
+            assert path.name == '3.pth'  # which is sound but for its numbers
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # KiB
+
+
+@pytest.mark.parametrize('dtype', [torch.qint8, torch.quint8, torch.qint32])
+@pytest.mark.filterwarnings('ignore')  # PyTorch is about to give these up
+def test_quantized_weights_load(tmp_path, dtype):
+    save_atomically({'params': torch.quantize_per_tensor(torch.ones(3), 0.5, 0, dtype)}, tmp_path / 'q.pth')
+    assert load_safely(tmp_path / 'q.pth')['params'].dequantize().tolist() == [1, 1, 1]
 
 
 # ---- safetensors
