@@ -58,6 +58,15 @@ def with_defaults(network_g: Mapping[str, Any]) -> dict[str, Any]:
     return plain({**defaults, **network_g})
 
 
+def without_defaults(network_g: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a block ``network_g`` without its network's defaults, which may be tuples where the block has lists."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    parameters = inspect.signature(ARCH_REGISTRY.get(network_g['type'])).parameters
+    defaults = {name: plain(p.default) for name, p in parameters.items() if p.default is not p.empty}
+    return {key: value for key, value in network_g.items() if key not in defaults or value != defaults[key]}
+
+
 def plain(values: Any) -> Any:
     """Return options as dicts, lists, texts, numbers and truth values, which any file can hold."""
     return json.loads(json.dumps(values, default=str))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Callable
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from mulsr_plugin.archs.author_checkpoint import recognise_network
 from mulsr_plugin.utils.checkpoint import load_safely
-from mulsr_plugin.utils.description import description_in, scales_text
+from mulsr_plugin.utils.description import description_in, scales_text, without_defaults
 from mulsr_plugin.utils.option_files import read_option_file
 from mulsr_plugin.utils.options import building, check_constructor_options, require
 from mulsr_plugin.utils.weights import check_weights_fit, select_weights
@@ -51,8 +53,8 @@ def load_network(
     else:
         options = network_options(state, scale, str(weights))
     with building(f'The network of {weights}'):
-        constructor = ARCH_REGISTRY.get(options['type'])
-        net = constructor(**{key: deepcopy(value) for key, value in options.items() if key != 'type'})
+        arguments = {key: deepcopy(value) for key, value in without_defaults(options).items() if key != 'type'}
+        net = ARCH_REGISTRY.get(options['type'])(**arguments)
     try:
         check_weights_fit(net, state, str(weights))
     except ValueError as error:
@@ -101,8 +103,8 @@ def described_options(description: Mapping[str, Any], scale: int, source: str) -
         dict[str, Any]: The block.
 
     Raises:
-        ValueError: The weights were not trained for this scale, their network is not registered, or it does not take
-            these options.
+        ValueError: The weights were not trained for this scale, their network is not registered, it does not take these
+            options, or they name a file, which BasicSR's networks may load with code in it.
     """
     options, scales = dict(description['network_g']), description['scales']
     if scale not in scales:
@@ -114,6 +116,12 @@ def described_options(description: Mapping[str, Any], scale: int, source: str) -
         raise ValueError(
             f'{source} was written for the network {options["type"]!r}, which is not registered: install the package '
             'that it comes from.'
+        )
+    paths = re.findall(r'"(\w*path)": "', json.dumps(options, default=str))
+    if paths:
+        raise ValueError(
+            f'{source} names a file for its network to load ({paths[0]}), which may hold code: give --opt with an '
+            'option file that you trust.'
         )
     check_constructor_options(options, ARCH_REGISTRY.get(options['type']), f'the description in {source}')
     return options

@@ -11,6 +11,7 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.models.base_model import BaseModel
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from mulsr_plugin import __version__
 from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
@@ -103,6 +104,31 @@ def test_networks_of_basicsr_need_no_option_file(saved):
     net, options = load_network(saved(network), 4)
     assert type(net).__name__ == 'RRDBNet'
     assert options['scale'] == 4  # the default, written out
+
+
+class TupleNetwork(torch.nn.Module):
+    """As networks of other packages are: with defaults that must be what they are."""
+
+    def __init__(self, num_feat=4, kernel=(3, 3), layers=(torch.nn.ReLU,), upscale=4):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros((num_feat,) + kernel))
+        self.layers = torch.nn.Sequential(*(layer() for layer in layers))
+
+
+def test_defaults_of_other_packages_stay_what_they_are(saved, monkeypatch):
+    """A file holds no tuples and no classes, so the network takes its own defaults."""
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'TupleNetwork', TupleNetwork)
+    net, _ = load_network(saved({'type': 'TupleNetwork', 'num_feat': 8}), 4)
+    assert net.weight.shape == (8, 3, 3)
+
+
+@pytest.mark.parametrize(
+    'network', [{'type': 'SpyNet', 'load_path': 'a.pth'}, {'type': 'Unguided', 'network': {'load_path': 'a.pth'}}]
+)
+def test_description_names_no_file_to_load(saved, network):
+    """BasicSR's networks load it with PyTorch's default, which runs code before 2.6."""
+    with pytest.raises(ValueError, match=r'net.pth names a file for its network to load .load_path.'):
+        load_network(saved(COARSENET, network_g=network), 4)
 
 
 def test_a_scale_not_trained_for_is_refused_unless_an_option_file_says_so(saved, tmp_path):
