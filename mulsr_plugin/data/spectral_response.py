@@ -266,10 +266,11 @@ def _shares_within(
 ) -> np.ndarray:
     """Return the share of each channel's integral that lies within the cube, (G,).
 
-    The cube reaches as far beyond its outer band centres as half the way to the bands next to them.
+    The cube reaches as far beyond its outer band centres as half the way to the bands next to them. How far a single
+    band reaches is unknown: it counts as the whole.
     """
     ordered = np.unique(centres)
-    steps = np.diff(ordered) / 2 if len(ordered) > 1 else np.zeros(1)
+    steps = np.diff(ordered) / 2 if len(ordered) > 1 else np.array([np.inf])
     grid = np.linspace(*support, 10001)
     values = np.nan_to_num(response(grid))
     inside = (grid >= ordered[0] - steps[0]) & (grid <= ordered[-1] + steps[-1])

@@ -199,6 +199,15 @@ def test_channel_that_is_mostly_outside_is_warned_of_with_its_share(
         load_spectral_response('gaussian:765/60', 31, wavelengths)
 
 
+def test_one_band_is_taken_for_all_of_its_channel(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_root_logger(), 'propagate', True)
+    assert load_spectral_response('gaussian:450/60,550/60,640/60', 1, (540.0,)).tolist() == [[0], [1], [0]]
+    assert 'channel 1, 3 of 3 does not overlap' in caplog.text
+    assert 'only' not in caplog.text
+
+
 def test_share_of_a_table(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(get_root_logger(), 'propagate', True)
     np.savetxt(tmp_path / 'flat.csv', [[400, 1], [1000, 1]], delimiter=',')
