@@ -254,9 +254,10 @@ def test_no_shell_command_comes_in_by_the_list_of_nodes(folder, tmp_path, monkey
     if nodes is not None:
         monkeypatch.setenv('SLURM_NODELIST', nodes)
     options = str(folder / write_options(folder, 'slurm'))
-    monkeypatch.setattr('sys.argv', ['train', '-opt', options, '--launcher', 'slurm'])
-    with pytest.raises(ValueError, match=message):
-        parse_command_line(str(tmp_path), is_train=True)
+    for arguments in ['--launcher', 'slurm'], ['--laun=slurm']:  # BasicSR takes shortened names
+        monkeypatch.setattr('sys.argv', ['train', '-opt', options, *arguments])
+        with pytest.raises(ValueError, match=message):
+            parse_command_line(str(tmp_path), is_train=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,14 +44,14 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
     minutes, arguments = _take_minutes(arguments) if is_train else (None, arguments)
     written = _read_option_file(arguments)
     check_option_file({**written, 'is_train': is_train}) if written else None
-    launcher = _launcher(arguments)
+    launcher, others = _take_launcher(arguments)
     _check_launcher(launcher)
     wants_gpu = written.get('num_gpu') != 0
     on_cpu = launcher == 'pytorch' and not (wants_gpu and torch.cuda.is_available())
     if on_cpu:
         # BasicSR would start NCCL, which needs GPUs: start gloo here and tell it of no launcher
         torch.distributed.init_process_group('gloo')
-        arguments = _without_launcher(arguments)
+        arguments = others
     program, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         opt, args = parse_options(root, is_train=is_train)
@@ -130,11 +130,12 @@ def _force(opt: dict[str, Any], entry: str) -> None:
         ) from error
 
 
-def _launcher(arguments: list[str]) -> str:
-    """Return what follows ``--launcher``; BasicSR's own parser explains what is none."""
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+def _take_launcher(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return what follows ``--launcher``, and the other arguments; BasicSR's own parser explains what is none."""
+    parser = ArgumentParser(add_help=False)  # takes shortened names, as BasicSR's does
     parser.add_argument('--launcher', nargs='?', default='none')
-    return parser.parse_known_args(arguments)[0].launcher or 'none'
+    taken, others = parser.parse_known_args(arguments)
+    return taken.launcher or 'none', others
 
 
 def _check_launcher(launcher: str) -> None:
@@ -154,11 +155,3 @@ def _check_launcher(launcher: str) -> None:
         raise ValueError(f'SLURM_NODELIST is {nodes!r}, expected names of nodes, such as gpu[01-04,07]: use srun.')
     if not torch.cuda.is_available():
         raise ValueError('--launcher slurm was given, but PyTorch sees no GPU: use torchrun for runs on CPUs.')
-
-
-def _without_launcher(arguments: list[str]) -> list[str]:
-    rest = [word for word in arguments if word != '--launcher=pytorch']
-    if '--launcher' in rest:
-        place = rest.index('--launcher')
-        rest = rest[:place] + rest[place + 2 :]
-    return rest
