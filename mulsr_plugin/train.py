@@ -43,9 +43,9 @@ from mulsr_plugin.utils.resume import (  # noqa: E402
     ResumableSampler,
     find_resume_state,
     generator_states,
-    prepare_resume,
     set_generator_states,
 )
+from mulsr_plugin.utils.resume_options import prepare_resume  # noqa: E402
 from mulsr_plugin.utils.stop_signals import EXIT_STOPPED, StopRequested, StopSignals, shield_workers  # noqa: E402
 
 

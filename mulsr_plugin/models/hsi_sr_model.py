@@ -34,7 +34,7 @@ from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_ato
 from mulsr_plugin.utils.description import describe_weights, description_in, other_use, used_scales
 from mulsr_plugin.utils.distributed import share_seed
 from mulsr_plugin.utils.options import Rule, RunError, building
-from mulsr_plugin.utils.resume import check_resume_options, options_of_run, prepare_resume
+from mulsr_plugin.utils.resume_options import check_resume_options, options_of_run, prepare_resume
 from mulsr_plugin.utils.saved_states import remove_old_states
 from mulsr_plugin.utils.weights import check_weights_fit, check_weights_overlap, select_weights
 from mulsr_plugin.weights import find_weights
