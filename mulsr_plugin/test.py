@@ -14,13 +14,12 @@ from mulsr_plugin.autoload import install
 
 install()
 
-import torch  # noqa: E402  (the hook above must be in place before BasicSR is loaded)
-from basicsr.data import build_dataloader, build_dataset  # noqa: E402
+from basicsr.data import build_dataloader, build_dataset  # noqa: E402  (the hook above must be in place)
 from basicsr.models import build_model  # noqa: E402
 from basicsr.utils import make_exp_dirs  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
-from mulsr_plugin.utils.distributed import wait_for_all  # noqa: E402
+from mulsr_plugin.utils.distributed import leave_process_group, wait_for_all  # noqa: E402
 from mulsr_plugin.utils.launch import parse_command_line, start_logger  # noqa: E402
 from mulsr_plugin.utils.options import RunError  # noqa: E402
 
@@ -50,11 +49,10 @@ def prepare(root: str) -> tuple[Any, list[Any], dict[str, Any]]:
     return build_model(opt), loaders, opt
 
 
-def main() -> None:
+def test(root: str) -> None:
     """Test; a mistake in the options or the data ends the program with one sentence."""
-    register()
     try:
-        model, loaders, opt = prepare(os.getcwd())
+        model, loaders, opt = prepare(root)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
     try:
@@ -62,8 +60,13 @@ def main() -> None:
             model.validation(loader, current_iter=opt['name'], tb_logger=None, save_img=opt['val']['save_img'])
     except RunError as error:
         sys.exit(f'error: {error}')
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+
+
+def main() -> None:
+    """Test in the working directory."""
+    register()
+    test(os.getcwd())
+    leave_process_group()
 
 
 if __name__ == '__main__':

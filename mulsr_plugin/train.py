@@ -36,7 +36,7 @@ from basicsr.utils.options import copy_opt_file  # noqa: E402
 
 from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.utils.checkpoint import CheckpointError, remove_partial_files  # noqa: E402
-from mulsr_plugin.utils.distributed import any_of, wait_for_all  # noqa: E402
+from mulsr_plugin.utils.distributed import any_of, leave_process_group, wait_for_all  # noqa: E402
 from mulsr_plugin.utils.launch import parse_command_line, start_logger  # noqa: E402
 from mulsr_plugin.utils.options import RunError  # noqa: E402
 from mulsr_plugin.utils.resume import (  # noqa: E402
@@ -316,19 +316,27 @@ class Trainer:
             self._validate()
 
 
-def main() -> None:
-    """Train; a mistake in the options or the data, or a full disk, ends the program with one sentence."""
-    register()
+def train(root: str) -> bool:
+    """Train; a mistake in the options or the data, or a full disk, ends the program with one sentence.
+
+    Returns:
+        Whether the training has come to its end; else it was asked to stop.
+    """
     try:
-        trainer = Trainer(os.getcwd())
+        trainer = Trainer(root)
     except (ValueError, FileNotFoundError, ImportError) as error:
         sys.exit(f'error: {error}')
     try:
-        is_complete = trainer.run()
+        return trainer.run()
     except (CheckpointError, RunError) as error:
         sys.exit(f'error: {error}')
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+
+
+def main() -> None:
+    """Train in the working directory; the exit code tells whether the run was asked to stop."""
+    register()
+    is_complete = train(os.getcwd())
+    leave_process_group()
     if not is_complete:
         sys.exit(EXIT_STOPPED)
 

@@ -38,7 +38,11 @@ def write_options(folder, name, change=lambda opt: None, **train):
 
 
 def run(folder, *arguments, module='mulsr_plugin.train', processes=1, expect=0):
-    launcher = ['-m'] if processes == 1 else ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', '-m']
+    launcher = (
+        ['-m']
+        if processes == 1
+        else ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}', '-m']
+    )
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TORCH_DEVICE_BACKEND_AUTOLOAD': '0'}
     extra = ['--launcher', 'pytorch'] if processes > 1 else []
     command = [sys.executable, *launcher, module, *arguments, *extra]

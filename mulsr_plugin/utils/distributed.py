@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any, Callable, TypeVar
 
 import torch
-from basicsr.utils.dist_util import get_dist_info
 
 Result = TypeVar('Result')
 
 
+def world_size() -> int:
+    """Return the number of processes of a run, 1 for one that is not distributed.
+
+    BasicSR's ``get_dist_info`` tells the same, but importing it registers the models, which need this module.
+    """
+    return torch.distributed.get_world_size() if _is_distributed() else 1
+
+
 def share_seed(opt: dict[str, Any]) -> None:
     """Give every process the ``manual_seed`` of the first: BasicSR draws one per process where the file names none."""
-    if get_dist_info()[1] > 1:
+    if world_size() > 1:
         seeds = [opt['manual_seed']]
         torch.distributed.broadcast_object_list(seeds)
         opt['manual_seed'] = seeds[0]
@@ -20,23 +28,38 @@ def share_seed(opt: dict[str, Any]) -> None:
 
 def wait_for_all() -> None:
     """Let every process of a distributed run arrive here before any goes on."""
-    if get_dist_info()[1] > 1:
+    if world_size() > 1:
         torch.distributed.barrier()
 
 
 def shared_by_first(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call a function in the first process alone and give every process what it returned."""
-    rank, world_size = get_dist_info()
-    results: list[Any] = [function(*arguments) if rank == 0 else None]
-    if world_size > 1:
+    is_first = world_size() == 1 or torch.distributed.get_rank() == 0
+    results: list[Any] = [function(*arguments) if is_first else None]
+    if world_size() > 1:
         torch.distributed.broadcast_object_list(results)
     return results[0]
 
 
 def any_of(flag: bool, device: torch.device) -> bool:
     """Tell every process of a distributed run whether ``flag`` is set in at least one of them."""
-    if get_dist_info()[1] == 1:
+    if world_size() == 1:
         return flag
     flags = torch.tensor(int(flag), device=device)
     torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
     return bool(flags.item())
+
+
+def leave_process_group() -> None:
+    """End a distributed run, as its last step: the caller must hold neither model nor loaders any more.
+
+    A network wrapped for distributed training holds the group. Were it the last to let go of it, it would wait for the
+    group's threads with Python's global lock in hand, which one of them may need: PyTorch 2.5 then hangs.
+    """
+    if _is_distributed():
+        gc.collect()  # models are part of reference cycles
+        torch.distributed.destroy_process_group()
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

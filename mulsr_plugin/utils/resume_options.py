@@ -124,4 +124,5 @@ def _check_length(state: Mapping[str, Any], total_iter: int) -> None:
 
 
 def _is_validation_set(place: str) -> bool:
-    return place.startswith('datasets: ') and not place.startswith('datasets: train')
+    """Tell whether an option changes what a data set for validation gives; a store that was moved is the same."""
+    return place.startswith('datasets: ') and not place.startswith('datasets: train') and 'dataroot' not in place

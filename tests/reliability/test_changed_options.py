@@ -148,3 +148,10 @@ def test_a_cosine_schedule_lasts_to_the_end_and_cannot_be_prolonged(folder):
     assert check_resume_options(state, {}, 10) == ([], True)
     with pytest.raises(ValueError, match='total_iter is 11, but the schedule of the resumed run ends after 10 iter'):
         check_resume_options(state, {}, 11)
+
+
+def test_a_store_that_was_moved_gives_comparable_values():
+    before, after = (options_of_run({'datasets': {'val': {'dataroot_gt': place}}}) for place in ('here', 'there'))
+    warnings, is_comparable = check_resume_options({'iter': 1, 'schedulers': [], 'options': before}, after, 10)
+    assert is_comparable
+    assert len(warnings) == 1 and 'datasets: val: dataroot_gt (was here, now there)' in warnings[0]
