@@ -38,11 +38,8 @@ def write_options(folder, name, change=lambda opt: None, **train):
 
 
 def run(folder, *arguments, module='mulsr_plugin.train', processes=1, expect=0):
-    launcher = (
-        ['-m']
-        if processes == 1
-        else ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}', '-m']
-    )
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+    launcher = [*(torchrun if processes > 1 else []), '-m']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'TORCH_DEVICE_BACKEND_AUTOLOAD': '0'}
     extra = ['--launcher', 'pytorch'] if processes > 1 else []
     command = [sys.executable, *launcher, module, *arguments, *extra]

@@ -156,19 +156,11 @@ def test_a_signal_that_came_before_work_that_may_be_dropped_stops_it_too():
 def test_torchrun_passes_a_signal_on_and_the_state_is_saved(folder):
     """The real launcher; the signal goes to all its processes, as some clusters send it."""
     options = write_options(folder, 'torchrun', lambda opt: opt['train'].update(total_iter=100_000))
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc_per_node=2',
-        '-m',
-        'mulsr_plugin.train',
-    ]
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     with open(folder / 'torchrun.txt', 'w') as log:
         launcher = subprocess.Popen(
-            [*command, '-opt', options, '--launcher', 'pytorch'],
+            [*torchrun, '-m', 'mulsr_plugin.train', '-opt', options, '--launcher', 'pytorch'],
             cwd=folder,
             env=environment,
             stdout=log,
