@@ -223,29 +223,36 @@ def summarise(reference: Life, rounds: dict[str, list[Life]], differing: list[st
 
 
 def draw(path: Path, reference: Life, rounds: dict[str, list[Life]]) -> None:
-    """Draw the losses of all lives over those of the undisturbed run, and the memory of every process."""
+    """Draw the losses of all trainings one after the other, those of the undisturbed one below, and the memory."""
     import matplotlib
 
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
     figure, (losses, memory) = plt.subplots(2, 1, figsize=(9, 7), constrained_layout=True)
-    losses.plot(
-        list(reference.losses), [float(x) for x in reference.losses.values()], color='0.7', lw=3, label='undisturbed'
-    )
-    for number, life in enumerate(life for lives in rounds.values() for life in lives):
-        color = f'C{number % 10}'
-        losses.plot(list(life.losses), [float(loss) for loss in life.losses.values()], lw=0.7, color=color)
-        memory.plot(*zip(*life.memory or [(0, 0)]), lw=0.7, color=color)
-        if life.ended_by and life.losses:
-            last = max(life.losses)
-            losses.plot(last, float(life.losses[last]), 'x' if life.ended_by == 'SIGKILL' else '+', color='k', ms=5)
+    number = 0
+    for offset, lives in zip(range(0, len(rounds) * len(reference.losses), len(reference.losses)), rounds.values()):
+        plot_losses(losses, reference, offset, color='0.7', lw=3)
+        for life in lives:
+            number += 1
+            plot_losses(losses, life, offset, color=f'C{number % 10}', lw=0.5)
+            memory.plot(*zip(*life.memory or [(0, 0)]), lw=0.7, color=f'C{number % 10}')
+            if life.ended_by and life.losses:
+                mark = 'x' if life.ended_by == 'SIGKILL' else '+'
+                losses.plot(
+                    offset + max(life.losses), float(life.losses[max(life.losses)]), mark, color='k', ms=7, zorder=3
+                )
     memory.plot(*zip(*reference.memory), color='0.7', lw=3, label='undisturbed')
-    losses.set(xlabel='iteration', ylabel='loss', yscale='log', title='Loss; x: SIGKILL, +: SIGTERM')
+    losses.set(xlabel='iteration, trainings in a row', ylabel='loss', yscale='log')
+    losses.set_title('Coloured: processes; grey: the undisturbed training; x: SIGKILL, +: SIGTERM')
     memory.set(xlabel='seconds since the first iteration of a process', ylabel='resident memory (MB)', ylim=(0, None))
-    for axes in (losses, memory):
-        axes.legend()
+    memory.legend()
     figure.savefig(path, dpi=120)
+
+
+def plot_losses(axes: Any, life: Life, offset: int, **style: Any) -> None:
+    """Draw the losses of one process, ``offset`` iterations to the right."""
+    axes.plot([offset + iteration for iteration in life.losses], list(map(float, life.losses.values())), **style)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
