@@ -265,3 +265,46 @@ def test_no_shell_command_comes_in_by_the_list_of_nodes(folder, tmp_path, monkey
 def test_a_launcher_without_processes(folder):
     told = run(folder, '-opt', write_options(folder, 'alone'), '--launcher=pytorch', expect=1)
     assert 'error: --launcher pytorch was given, but no process group was set up' in told
+
+
+PROBE = """
+import gc, sys, torch
+from torch.nn.parallel import DistributedDataParallel
+from mulsr_plugin.{module} import main
+
+leave = torch.distributed.destroy_process_group
+
+def probe():
+    print('wrapped networks left:', sum(isinstance(each, DistributedDataParallel) for each in gc.get_objects()))
+    leave()
+
+torch.distributed.destroy_process_group = probe
+main()
+"""
+
+
+@pytest.mark.parametrize('module', ['train', 'test'])
+def test_no_network_holds_the_process_group_when_it_is_left(folder, uninterrupted, module):
+    """PyTorch 2.5 hangs otherwise, in a quarter of the runs with two processes."""
+
+    def options(opt):
+        if module == 'test':
+            opt['datasets'] = {'test': opt['datasets']['val']}
+            opt['path']['pretrain_network_g'] = 'experiments/whole/models/net_g_latest.pth'
+            opt['val'] = {'save_img': False, 'metrics': opt['val']['metrics']}
+            del opt['train'], opt['logger']
+
+    (folder / 'probe.py').write_text(PROBE.format(module=module))
+    path = write_options(folder, f'left_{module}', options)
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1', 'probe.py']
+    done = subprocess.run(
+        [sys.executable, *torchrun, '-opt', path, '--launcher', 'pytorch'],
+        cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'Network: DistributedDataParallel' in done.stderr
+    assert 'wrapped networks left: 0' in done.stdout
