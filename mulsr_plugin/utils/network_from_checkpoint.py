@@ -104,7 +104,7 @@ def described_options(description: Mapping[str, Any], scale: int, source: str) -
 
     Raises:
         ValueError: The weights were not trained for this scale, their network is not registered, it does not take these
-            options, or they name a file, which BasicSR's networks may load with code in it.
+            options, or they name a file, which BasicSR's networks may load with code in it, or one to be fetched.
     """
     options, scales = dict(description['network_g']), description['scales']
     if scale not in scales:
@@ -117,7 +117,13 @@ def described_options(description: Mapping[str, Any], scale: int, source: str) -
             f'{source} was written for the network {options["type"]!r}, which is not registered: install the package '
             'that it comes from.'
         )
-    paths = re.findall(r'"(\w*path)": "', json.dumps(options, default=str))
+    text = json.dumps(options, default=str)
+    if '"VGGFeatureExtractor"' in text:
+        raise ValueError(
+            f'{source} names VGGFeatureExtractor, which makes no images and would be fetched over the network: give '
+            'the weights of a network for super-resolution.'
+        )
+    paths = re.findall(r'"(\w*path)": "', text)
     if paths:
         raise ValueError(
             f'{source} names a file for its network to load ({paths[0]}), which may hold code: give --opt with an '

@@ -131,6 +131,13 @@ def test_description_names_no_file_to_load(saved, network):
         load_network(saved(COARSENET, network_g=network), 4)
 
 
+@pytest.mark.parametrize('nested', [False, True])
+def test_a_description_fetches_nothing(saved, nested):
+    vgg = {'type': 'VGGFeatureExtractor', 'layer_name_list': ['relu1_1']}
+    with pytest.raises(ValueError, match=r'net.pth names VGGFeatureExtractor, .* fetched over the network'):
+        load_network(saved(COARSENET, network_g={'type': 'Unguided', 'network': vgg} if nested else vgg), 4)
+
+
 def test_a_scale_not_trained_for_is_refused_unless_an_option_file_says_so(saved, tmp_path):
     path = saved({'type': 'MulSR', 'upscale': 8, 'num_feat': 8, 'num_modules': 1}, 8)
     with pytest.raises(ValueError, match=r'net.pth was trained for x8, not for x4: .* or --opt with an option file'):
