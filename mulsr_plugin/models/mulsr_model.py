@@ -31,6 +31,8 @@ class MulSRModel(HSISRModel):
     - ``band_update``: ``per_band`` (default; Li et al. 2023: one optimiser step for every band of a batch, bands in
       order) or ``joint`` (one step for the mean loss of all bands, in chunks of ``bands_per_chunk``). With
       ``accumulate``, ``per_band`` keeps the batches until the last of them has come and then steps for every band.
+    - ``bands_per_step``: with ``per_band``, take a step for so many bands at a time, spread over the spectrum: between
+      the paper's training and ``joint``. Default: 1.
     - ``cuda_graph``: record the step of a band as a CUDA graph and replay it, which spares the launching of its
       kernels one by one; for ``per_band`` on one GPU, with Adam or AdamW. Where it fails, training goes on without.
     - ``small_scale_opt``: a BasicSR loss block for the image of the small tower, which is compared with the ground
@@ -63,6 +65,7 @@ class MulSRModel(HSISRModel):
         super().init_training_settings()
         train = self.opt['train']
         self.band_update = train.get('band_update') or 'per_band'
+        self.bands_per_step = self._check_bands_per_step()
         head = bool(self.opt['network_g'].get('small_scale_head'))
         if head != (train.get('small_scale_opt') is not None):
             raise ValueError(
@@ -73,6 +76,16 @@ class MulSRModel(HSISRModel):
         self._held: list[tuple[Tensor, Tensor, Tensor]] = []
         self._graphs: dict[tuple[Any, ...], BandStep] = {}
         self.cuda_graph = self._prepare_cuda_graph()
+
+    def _check_bands_per_step(self) -> int:
+        train = self.opt['train']
+        size = train.get('bands_per_step')
+        if size is not None and (self.band_update != 'per_band' or train.get('cuda_graph')):
+            raise ValueError(
+                'train: bands_per_step groups the steps of band_update: per_band without cuda_graph; change these or '
+                'remove bands_per_step.'
+            )
+        return size or 1
 
     def _prepare_cuda_graph(self) -> bool:
         """Check ``cuda_graph`` against the other options and make the optimiser ready for it."""
@@ -150,14 +163,15 @@ class MulSRModel(HSISRModel):
         self.finish_iteration(losses, True, current_iter)
 
     def _step_per_band(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
-        """Step for every band on its gradient over all ``batches``; return the mean losses."""
+        """Step for every group of bands on its gradient over all ``batches``; return the mean losses."""
         num_bands = self.gt.shape[1]
         totals: dict[str, Tensor] = {}
-        for band in range(num_bands):
+        for bands in spread_groups(num_bands, self.bands_per_step):
+            share = len(bands) / (num_bands * len(batches))
             self.optimizer_g.zero_grad()
             for number, (self.lq, self.rgb, self.gt) in enumerate(batches, 1):
-                for name, loss in self.backward_in_chunks([band], number == len(batches)).items():
-                    totals[name] = totals.get(name, 0) + loss / (num_bands * len(batches))
+                for name, loss in self.backward_in_chunks(bands, number == len(batches)).items():
+                    totals[name] = totals.get(name, 0) + loss * share
             self.take_step()
         return totals
 
@@ -225,3 +239,9 @@ class MulSRModel(HSISRModel):
             pairs = [self.run_network(net, chunk, return_small_scale=True) for chunk in chunks]
         large, small = (torch.cat(images, dim=1) for images in zip(*pairs))
         return {'result': large, 'small': small}
+
+
+def spread_groups(num_bands: int, size: int) -> list[list[int]]:
+    """Divide bands into groups of at most ``size`` and about equally many, each spread evenly over the spectrum."""
+    num_groups = -(-num_bands // size)
+    return [list(range(first, num_bands, num_groups)) for first in range(num_groups)]

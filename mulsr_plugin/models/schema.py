@@ -106,6 +106,7 @@ TRAIN_RULES: dict[str, Rule] = {
 
 MULSR_TRAIN_RULES: dict[str, Rule] = {
     'band_update': choice('per_band', 'joint'),
+    'bands_per_step': integer(1),
     'cuda_graph': BOOLEAN,
     'small_scale_opt': BLOCK,
     'scales': list_of(integer(2)),

@@ -14,6 +14,7 @@ from torch import nn
 
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.models.band_graph import BandStep
+from mulsr_plugin.models.mulsr_model import spread_groups
 from tests.models.test_hsi_sr_model import batch
 from tests.models.tiny import make_options, parsed
 
@@ -311,6 +312,45 @@ def test_warming_up_leaves_weights_and_optimiser_as_they_were(tiny_stores, tmp_p
     assert torch.equal(weights(model), weights(untouched))
 
 
+@pytest.mark.parametrize(('size', 'same'), [(1, {}), (5, {'band_update': 'joint'}), (9, {'band_update': 'joint'})])
+def test_bands_per_step_lies_between_per_band_and_joint(tiny_stores, tmp_path, size, same):
+    data = batch(tiny_stores)
+    grouped = train(build(tiny_stores, tmp_path, bands_per_step=size, optim_g=dict(SGD)), [data] * 2)
+    expected = train(build(tiny_stores, tmp_path, **same, optim_g=dict(SGD)), [data] * 2)
+    torch.testing.assert_close(weights(grouped), weights(expected), rtol=0, atol=1e-7)
+    assert grouped.log_dict['l_pix'] == pytest.approx(expected.log_dict['l_pix'], rel=1e-6)
+
+
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_a_group_of_bands_takes_one_step_on_its_mean_loss(tiny_stores, tmp_path, accumulate):
+    data = batch(tiny_stores, count=4)
+    options = {'bands_per_step': 2, 'accumulate': accumulate}
+    model = build(tiny_stores, tmp_path, **options, optim_g=dict(SGD))
+    train(model, [data] if accumulate == 1 else halves(data))
+
+    by_hand = build(tiny_stores, tmp_path, optim_g=dict(SGD))
+    by_hand.feed_data(data)
+    losses = []
+    for bands in ([0, 3], [1, 4], [2]):  # five bands
+        by_hand.optimizer_g.zero_grad()
+        result = by_hand.net_g(by_hand.lq, by_hand.rgb, bands=bands)
+        loss = nn.functional.l1_loss(result, by_hand.gt[:, bands])
+        loss.backward()
+        by_hand.optimizer_g.step()
+        losses.append(loss.item() * len(bands) / 5)
+    torch.testing.assert_close(weights(model), weights(by_hand), rtol=0, atol=1e-6)
+    if accumulate == 1:
+        assert model.log_dict['l_pix'] == pytest.approx(sum(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize(('num_bands', 'size'), [(31, 8), (31, 1), (31, 31), (31, 40), (8, 3), (1, 4)])
+def test_groups_hold_every_band_once_and_are_about_equal(num_bands, size):
+    groups = spread_groups(num_bands, size)
+    assert sorted(band for group in groups for band in group) == list(range(num_bands))
+    assert max(map(len, groups)) <= size
+    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+
+
 def test_a_cpu_trains_without_cuda_graph(tiny_stores, tmp_path):
     data = batch(tiny_stores)
     plain = train(build(tiny_stores, tmp_path), [data] * 2)
@@ -477,6 +517,9 @@ def test_a_batch_made_on_a_gpu_is_that_of_the_cpu(tiny_stores, tmp_path):
         ({'accumulate': 4}, 'save_checkpoint_freq is 2, no multiple of train: accumulate, 4, .*; try 4'),
         ({'cuda_graph': True, 'band_update': 'joint'}, 'needs band_update: per_band without accumulate'),
         ({'cuda_graph': True, 'accumulate': 2}, 'needs band_update: per_band without accumulate'),
+        ({'bands_per_step': 2, 'band_update': 'joint'}, 'bands_per_step groups the steps of band_update: per_band'),
+        ({'bands_per_step': 2, 'cuda_graph': True}, 'per_band without cuda_graph; change these or remove'),
+        ({'bands_per_step': 0}, 'bands_per_step is 0, expected a whole number of at least 1'),
         ({'cuda_graph': True, 'optim_g': dict(SGD)}, 'does not go with optimiser SGD, expected one of Adam, AdamW'),
     ],
 )
