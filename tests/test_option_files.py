@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import runpy
 from pathlib import Path
 
 import basicsr  # noqa: F401  (loads the registries)
@@ -27,6 +28,7 @@ PARAMETERS = {
     'train_mulsr_cave_x8': 2_509_328,
     'train_mulsr_cave_x8_release': 4_635_548,
     'train_mulsr_cave_x8_joint_bf16': 2_509_328,
+    'train_mulsr_cave_x8_fast': 2_509_328,
     'train_mulsr_cave_x8_1module': 1_446_218,
     'train_mulsr_cave_x8_3modules': 3_572_438,
     'train_mulsr_cave_x8_4modules': 4_635_548,
@@ -114,6 +116,18 @@ def test_the_file_for_speed_differs_in_what_it_says_only():
             for key in keys:
                 block.pop(key, None)
     assert fast == paper
+
+
+def test_the_fast_file_is_the_best_trial_of_the_search():
+    base, fast = (load(OPTIONS / f'train_mulsr_cave_x8_{suffix}.yml') for suffix in ('joint_bf16', 'fast'))
+    changes = load(OPTIONS / 'search' / 'recipe_mulsr_cave_x8_cpu.yml')['trials']['ema_0.9_bands_per_step_4_lr_3e-4']
+    changed = runpy.run_path(str(OPTIONS.parent / 'scripts' / 'search_recipe.py'))['changed']
+    best = changed(base, {**changes, 'train:bands_per_chunk': None, 'train:compile': None})
+    for opt in (best, fast):
+        for block, keys in ((opt, ('name',)), (opt['train'], ('scheduler', 'total_iter'))):
+            for key in keys:
+                del block[key]
+    assert fast == best
 
 
 def test_recipes_of_the_compared_networks():

@@ -159,9 +159,10 @@ def test_recipe_search(folder, tmp_path, monkeypatch):
         assert message in ''.join(errors)
 
 
-def test_shipped_grid_is_legal():
+@pytest.mark.parametrize('name', ['recipe_mulsr_cave_x8', 'recipe_mulsr_cave_x8_cpu'])
+def test_shipped_grids_are_legal(name):
     read_grid = runpy.run_path(str(ROOT / 'scripts' / 'search_recipe.py'))['read_grid']
-    options = read_grid(ROOT / 'options' / 'search' / 'recipe_mulsr_cave_x8.yml', Path('data'))
+    options = read_grid(ROOT / 'options' / 'search' / f'{name}.yml', Path('data'))
     assert len(options) > 10
     for opt in options.values():
         check_model_options(as_parsed(opt, CPU), training_rules(opt))
