@@ -39,7 +39,7 @@ from mulsr_plugin.utils.timed_training import (  # noqa: E402
     write_mats,
 )
 
-OPTIONS = [Path('options/train_mulsr_cave_x8_joint_bf16.yml'), Path('options/train_mulsr_cave_x8.yml')]
+OPTIONS = [Path(f'options/train_mulsr_cave_x8{suffix}.yml') for suffix in ('_fast', '_joint_bf16', '')]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--reference', type=Path, metavar='CLONE', help="clone of the authors' repository")
     parser.add_argument(
-        '--opt', type=Path, nargs='+', default=OPTIONS, help='trainings of ours; default: joint bf16 and per band'
+        '--opt', type=Path, nargs='+', default=OPTIONS, help='trainings of ours; default: fast, joint bf16 and per band'
     )
     add_arguments(parser, minutes=8, every=0.5, out='results/time_to_quality')
     parser.add_argument('--only', help='run one training: the name of an option file without .yml, or release')
