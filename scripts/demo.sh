@@ -17,7 +17,7 @@ python scripts/prepare_dataset.py cave --input .demo/complete_ms_data --output .
 # no training: weights that come with the package, trained on the scenes of CAVE
 python basicsr/test.py -opt options/demo_test_bicubic_x8.yml
 python basicsr/test.py -opt options/demo_test_mulsr_x8.yml \
-    --force_yml name=demo_shipped_x8 path:pretrain_network_g=mulsr_cave_x8_small
+    --force_yml name=demo_shipped_x8 network_g:num_feat=32 path:pretrain_network_g=mulsr_cave_x8_small
 python scripts/compare_results.py results/demo_bicubic_x8 results/demo_shipped_x8
 
 python basicsr/train.py -opt options/demo_mulsr_x8.yml
