@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch and OpenCV are first imported
 
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from mulsr_plugin.data.cave import cave_scenes
 from mulsr_plugin.data.demo_scenes import make_demo_scenes
@@ -17,6 +19,9 @@ from mulsr_plugin.data.prepare import prepare_dataset, split_scenes
 
 # BasicSR's logger keeps writing to the captured, by then closed stream of the test that made it
 logging.raiseExceptions = False
+
+# tqdm's own lock is shared with forked processes, and stays locked for ever when one is killed that holds it
+tqdm.set_lock(threading.RLock())
 
 
 @pytest.fixture(scope='session')
