@@ -528,6 +528,7 @@ class CubeStoreWriter:
         # they are of the finished store; LMDB is opened for more
         for name in (META_FILE, STRUCTURE_FILE):
             (self._temporary / name).unlink(missing_ok=True)
+        sync_folder(self._temporary)
 
     def _remove_abandoned(self) -> None:
         """Remove what writers that were killed, and keep nothing, have left."""
@@ -756,7 +757,10 @@ def _checksum_outside(path: Path, size: int, ranges: Sequence[Sequence[int]]) ->
 
 
 def _write_durably(path: Path, text: str) -> None:
-    with open(path, 'w', encoding='utf-8') as file:
+    """Replace a text file at once: half of one would make the writer that comes next throw finished scenes away."""
+    temporary = path.with_name(f'{path.name}.new')
+    with open(temporary, 'w', encoding='utf-8') as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    os.replace(temporary, path)
