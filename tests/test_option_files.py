@@ -21,7 +21,7 @@ from mulsr_plugin.models.schema import check_model_options, check_network
 from mulsr_plugin.utils.benchmark_options import METRICS, load_benchmark_options
 
 OPTIONS = Path(__file__).parents[1] / 'options'
-BENCHMARKS = [OPTIONS / 'benchmark_cave_x8.yml', OPTIONS / 'benchmark_ablation_cave_x8.yml']
+BENCHMARKS = [OPTIONS / f'benchmark_{name}.yml' for name in ('cave_x8', 'ablation_cave_x8', 'cave_x8_noise_free_cpu')]
 FILES = sorted(set(OPTIONS.rglob('*.yml')) - set(BENCHMARKS) - set(OPTIONS.glob('search/*.yml')))
 MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel}
 PARAMETERS = {
@@ -143,6 +143,16 @@ def test_recipes_of_the_compared_networks():
         data, train = opt['datasets']['train'], opt['train']
         assert (train['optim_g']['lr'], data['batch_size_per_gpu'], data['gt_size']) == (lr, batch, side), name
         assert (train['total_iter'], train['pixel_opt']['type']) == (iterations, 'L1Loss'), name
+
+
+def test_networks_of_the_noise_free_comparison_see_the_same_images():
+    mulsr, mogdcn = (load(OPTIONS / f'train_{name}_cave_x8_noise_free_cpu.yml') for name in ('mulsr', 'mogdcn'))
+    assert mulsr['datasets'] == mogdcn['datasets']
+    assert {data['degradation'] for data in mulsr['datasets'].values()} == {'noise_free'}
+    assert mulsr['train'].pop('band_update') and mulsr['train'].pop('bands_per_step')
+    for train in (mulsr['train'], mogdcn['train']):
+        del train['scheduler'], train['total_iter'], train['optim_g']['lr']
+    assert mulsr['train'] == mogdcn['train']
 
 
 def test_networks_without_a_recipe_of_their_own_share_one():
