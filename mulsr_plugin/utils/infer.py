@@ -40,7 +40,7 @@ from mulsr_plugin.utils.figures import comparison_panel
 from mulsr_plugin.utils.network_from_checkpoint import load_network, read_weights
 from mulsr_plugin.utils.option_files import read_option_file
 from mulsr_plugin.utils.registration import Shift, measure_shift
-from mulsr_plugin.weights import default_weights, find_weights
+from mulsr_plugin.weights import default_weights, find_weights, shipped_weights
 
 # Pixels of the cube: registered images measure less (see measure_shift), the authors' shifted blur more.
 _SMALLEST_SHIFT_WARNED = 0.2
@@ -245,9 +245,11 @@ def _choose_weights(job: InferenceJob, scale: int) -> Path:
     if job.option_file is not None:
         raise ValueError(f'{job.option_file} describes a network, but its weights are missing: give --weights.')
     shipped = default_weights(scale)
+    others = [entry for entry in shipped_weights().values() if entry.scale == scale and entry != shipped]
     _log().warning(
         f'No weights are named: taking {shipped.name} of this package, made for {shipped.protocol}. Its model card, '
         f'{shipped.path.with_suffix(".md")}, tells what to expect of other images.'
+        + ''.join(f' For {entry.protocol} there is --weights {entry.name}.' for entry in others)
     )
     return find_weights(shipped.name)
 
