@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from torch import Tensor  # noqa: E402
 from mulsr_plugin import register  # noqa: E402
 from mulsr_plugin.utils.checkpoint import DESCRIPTION_KEY, load_safely, save_atomically  # noqa: E402
 from mulsr_plugin.utils.description import describe_weights, description_in  # noqa: E402
+from mulsr_plugin.utils.files import replace_text  # noqa: E402
 from mulsr_plugin.utils.option_files import read_option_file  # noqa: E402
 from mulsr_plugin.utils.result_tables import image_table, read_means, read_rows  # noqa: E402
 from mulsr_plugin.utils.weights import check_weights_fit, select_weights  # noqa: E402
@@ -140,9 +140,7 @@ def write_entry(path: Path, name: str, entry: dict[str, Any]) -> None:
     for other in entries.values():
         other['default'] = other['default'] and not (entry['default'] and other['scale'] == entry['scale'])
     entries[name] = entry
-    temporary = path.with_name(f'.{path.name}.partial')
-    temporary.write_text(json.dumps(entries, indent=2, sort_keys=True) + '\n', encoding='utf-8')
-    os.replace(temporary, path)
+    replace_text(path, json.dumps(entries, indent=2, sort_keys=True) + '\n')
 
 
 if __name__ == '__main__':

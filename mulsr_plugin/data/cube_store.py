@@ -37,7 +37,7 @@ import numpy as np
 from mulsr_plugin.data.cube import check_cube
 from mulsr_plugin.data.output_lock import OutputLock
 from mulsr_plugin.data.write_errors import write_error
-from mulsr_plugin.utils.files import is_alive, sync_folder
+from mulsr_plugin.utils.files import is_alive, replace_text, sync_folder
 
 HEADER_VERSION = 1
 HEADER_PREFIX = 'header:'
@@ -359,7 +359,7 @@ class CubeStoreWriter:
                 self._remove_abandoned()
             self._temporary.mkdir(exist_ok=True)
             if self._resume is not None:
-                _write_durably(self._temporary / DESCRIPTION_FILE, self._resume)
+                replace_text(self._temporary / DESCRIPTION_FILE, self._resume)
             is_durable = self._resume is not None
             self._environment = lmdb.open(
                 str(self._temporary), map_size=INITIAL_MAP_SIZE, lock=False, sync=is_durable, metasync=is_durable
@@ -460,8 +460,8 @@ class CubeStoreWriter:
             self._environment.close()
             self._environment = None
             lines = ('{}.raw ({},{},{}) 0\n'.format(key, *header.shape) for key, header in self.headers.items())
-            _write_durably(self._temporary / META_FILE, ''.join(sorted(lines)))
-            _write_durably(self._temporary / STRUCTURE_FILE, _describe_structure(self._temporary))
+            replace_text(self._temporary / META_FILE, ''.join(sorted(lines)))
+            replace_text(self._temporary / STRUCTURE_FILE, _describe_structure(self._temporary))
             sync_folder(self._temporary)
         except (lmdb.Error, OSError) as error:
             raise self._explained(error) from error
@@ -754,13 +754,3 @@ def _checksum_outside(path: Path, size: int, ranges: Sequence[Sequence[int]]) ->
             checksum = zlib.crc32(file.read(offset - position), checksum)
             position = offset + length
     return f'crc32:{checksum:08x}'
-
-
-def _write_durably(path: Path, text: str) -> None:
-    """Replace a text file at once: half of one would make the writer that comes next throw finished scenes away."""
-    temporary = path.with_name(f'{path.name}.new')
-    with open(temporary, 'w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -27,6 +27,7 @@ from mulsr_plugin.models.measurement import ValidationMetrics
 from mulsr_plugin.models.validation import central_crop
 from mulsr_plugin.utils.benchmark_options import UNTRAINED
 from mulsr_plugin.utils.benchmark_tables import write_tables
+from mulsr_plugin.utils.files import replace_text
 from mulsr_plugin.utils.memory import forget_peak_of_process, memory_of_process
 
 FLOP_CROP = 16  # side in low-resolution pixels of the crop on which operations are counted
@@ -265,9 +266,7 @@ class Benchmark:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / '.results.json.partial'
-        partial.write_text(json.dumps(self._content(), indent=1), encoding='utf-8')
-        os.replace(partial, self.folder / 'results.json')
+        replace_text(self.folder / 'results.json', json.dumps(self._content(), indent=1))
 
 
 def build_entry(entry: Mapping[str, Any], opt: Mapping[str, Any], use_cuda: bool) -> HSISRModel:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from mulsr_plugin.utils.files import sync_folder
+from mulsr_plugin.utils.files import replace_text, sync_folder
 
 MANIFEST = 'parts.json'
 _FORM = 'mulsr_plugin parts 1'
@@ -52,9 +52,7 @@ def split_files(root: str | os.PathLike[str], names: Iterable[str], folder: str 
     files = [{'name': name, **_append(path, writer)} for name, path in paths.items()]
     writer.close()
     text = json.dumps({'form': _FORM, 'files': files, 'parts': writer.parts}, indent=1)
-    temporary = folder / f'.{MANIFEST}.partial'
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, folder / MANIFEST)
+    replace_text(folder / MANIFEST, text)
     sync_folder(folder)
     return folder / MANIFEST
 

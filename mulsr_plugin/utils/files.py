@@ -19,6 +19,19 @@ def read_lines(path: Path) -> list[str]:
         raise ValueError(f'{path} is no text file in UTF-8 ({error.reason}); correct or replace it.') from error
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole, onto the disk, or leave what there was: also if the process is killed."""
+    partial = path.with_name(f'.{path.name}.partial')
+    try:
+        with open(partial, 'w', encoding='utf-8') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the entries of a folder durable; some file systems do not offer it, and lose nothing by that."""
     with suppress(OSError):

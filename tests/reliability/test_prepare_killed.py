@@ -55,6 +55,8 @@ def assert_complete(output: Path) -> None:
     # killed at its very last step, a preparation leaves the file of its lock
     assert sorted(name for name in os.listdir(output) if not name.endswith('.lock')) == NAMES
     assert not any(verify_dataset(output).values())
+    for name in NAMES:
+        assert sorted(os.listdir(output / name)) == ['data.mdb', 'meta_info.txt', 'structure.json']
     for i in range(12):
         phase, cubes = 'test' if i % 3 == 2 else 'train', paired(i)
         for suffix, cube in (('', cubes.gt), ('_lq', cubes.lq), ('_rgb', cubes.rgb)):
@@ -133,7 +135,7 @@ def test_killed_while_publishing(tmp_path, call, step):
 
 @pytest.mark.parametrize('step', range(18))
 def test_killed_within_a_text_file_of_a_store(tmp_path, step):
-    """An empty preparation.txt (steps 0 to 5), meta_info.txt or structure.json costs none of the finished scenes."""
+    """Half a preparation.txt (steps 0 to 5), meta_info.txt or structure.json costs none of the finished scenes."""
 
     def interrupted(i):
         if i == 11:
