@@ -12,11 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mulsr_plugin import autoload
-
-autoload.install()  # BasicSR needs it on today's torchvision, also where torch did not call it
-from mulsr_plugin.archs.author_checkpoint import ConvertedCheckpoint, convert_author_checkpoint  # noqa: E402
-from mulsr_plugin.archs.author_releases import RELEASES  # noqa: E402
+from mulsr_plugin.checkpoints.author_releases import RELEASES
+from mulsr_plugin.checkpoints.authors import ConvertedCheckpoint, convert_author_checkpoint
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from mulsr_plugin.data.cave import cave_scenes
-from mulsr_plugin.data.demo_scenes import make_demo_scenes
 from mulsr_plugin.data.prepare import prepare_dataset, split_scenes
+from mulsr_plugin.data.sources.cave import cave_scenes
+from mulsr_plugin.data.sources.demo_scenes import make_demo_scenes
 
 # BasicSR's logger keeps writing to the captured, by then closed stream of the test that made it
 logging.raiseExceptions = False

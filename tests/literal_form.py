@@ -14,7 +14,7 @@ from torch import nn
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.spectral_response import load_spectral_response
 from tests.archs.literal_mulsr import LiteralMulSR
-from tests.data.test_degradation import slow_form
+from tests.data.degradation.test_degradation import slow_form
 
 
 class LiteralForm:

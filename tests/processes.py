@@ -41,13 +41,17 @@ def run_python(
 
 
 @contextmanager
-def started_python(*arguments: str | Path, cwd: Path | str) -> Iterator[subprocess.Popen[str]]:
+def started_python(
+    *arguments: str | Path, cwd: Path | str, path: Path | str | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Start the interpreter as a terminal would, with its error output in a pipe; it does not outlive the block."""
 
     def hear_ctrl_c() -> None:  # also where the tests run in the background of a shell, which switches it off
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    if path is not None:
+        environment['PYTHONPATH'] = str(path)
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         stderr=subprocess.PIPE,

@@ -98,7 +98,7 @@ def test_table_of_names_is_what_is_registered() -> None:
         # a direct import of ours enters the host half-way through its own package
         'import mulsr_plugin.archs.mulsr_arch',
         'from mulsr_plugin.models.mulsr_model import MulSRModel',
-        'import mulsr_plugin.utils.resume',
+        'import mulsr_plugin.training.resume',
         """
         from basicsr.archs import build_network
         net = build_network({'type': 'MulSR', 'upscale': 8, 'num_feat': 8})

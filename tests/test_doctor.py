@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from mulsr_plugin import autoload, doctor, register
-from mulsr_plugin.data.cube_store import CubeStoreWriter
+from mulsr_plugin.data.store.writer import CubeStoreWriter
 
 from .models.tiny import make_options
 from .processes import run_python

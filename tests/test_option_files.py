@@ -12,13 +12,13 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 
+from mulsr_plugin.apps.benchmark.options import METRICS, load_benchmark_options
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.paired_hsi_rgb_dataset import _check_options
 from mulsr_plugin.data.scene_splits import read_split
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.mulsr_model import MulSRModel
 from mulsr_plugin.models.schema import check_model_options, check_network
-from mulsr_plugin.utils.benchmark_options import METRICS, load_benchmark_options
 
 OPTIONS = Path(__file__).parents[1] / 'options'
 BENCHMARKS = [OPTIONS / f'benchmark_{name}.yml' for name in ('cave_x8', 'ablation_cave_x8', 'cave_x8_noise_free_cpu')]
@@ -121,7 +121,7 @@ def test_the_file_for_speed_differs_in_what_it_says_only():
 def test_the_fast_file_is_the_best_trial_of_the_search():
     base, fast = (load(OPTIONS / f'train_mulsr_cave_x8_{suffix}.yml') for suffix in ('joint_bf16', 'fast'))
     changes = load(OPTIONS / 'search' / 'recipe_mulsr_cave_x8_cpu.yml')['trials']['ema_0.9_bands_per_step_4_lr_3e-4']
-    changed = runpy.run_path(str(OPTIONS.parent / 'scripts' / 'search_recipe.py'))['changed']
+    changed = runpy.run_module('scripts.dev.timed.search_recipe')['changed']
     best = changed(base, {**changes, 'train:bands_per_chunk': None, 'train:compile': None})
     for opt in (best, fast):
         for block, keys in ((opt, ('name',)), (opt['train'], ('scheduler', 'total_iter'))):

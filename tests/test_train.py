@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from mulsr_plugin.utils.launch import parse_command_line
+from mulsr_plugin.training.command_line import parse_command_line
 from tests.models.tiny import make_options, make_stores
 
 ROOT = Path(__file__).parents[1]

@@ -42,10 +42,16 @@ def test_contents(wheel: Path) -> None:
         (entry_points,) = (name for name in archive.namelist() if name.endswith('/entry_points.txt'))
         assert '[torch.backends]\nmulsr_plugin = mulsr_plugin.autoload:install' in archive.read(entry_points).decode()
     package = ROOT / 'mulsr_plugin'
-    kinds = ('data/splits/*.txt', 'weights/*.json', 'weights/*.md', 'weights/*.pth', 'py.typed')
+    kinds = (
+        'data/splits/*.txt',
+        'checkpoints/shipped/*.json',
+        'checkpoints/shipped/*.md',
+        'checkpoints/shipped/*.pth',
+        'py.typed',
+    )
     expected = [*package.rglob('*.py'), *(path for kind in kinds for path in package.glob(kind))]
     assert sorted(names) == sorted(path.relative_to(ROOT).as_posix() for path in expected)
-    assert {'mulsr_plugin/data/splits/cave_80_20.txt', 'mulsr_plugin/weights/registry.json'} <= set(names)
+    assert {'mulsr_plugin/data/splits/cave_80_20.txt', 'mulsr_plugin/checkpoints/shipped/registry.json'} <= set(names)
 
 
 def test_installed_wheel_registers(wheel: Path, tmp_path: Path) -> None:
@@ -56,7 +62,7 @@ def test_installed_wheel_registers(wheel: Path, tmp_path: Path) -> None:
     code = """
 import torch, basicsr, mulsr_plugin
 from basicsr.archs import build_network
-from mulsr_plugin.weights import load_pretrained
+from mulsr_plugin.checkpoints.shipped import load_pretrained
 print(mulsr_plugin.__file__, type(build_network({'type': 'MulSR', 'num_feat': 8})).__name__)
 load_pretrained('mulsr_cave_x8_small')
 """

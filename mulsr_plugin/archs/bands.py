@@ -93,3 +93,10 @@ def band_triples(lq: torch.Tensor, bands: Bands = None, current: str = 'last') -
     order = [first, second, chosen] if current == 'last' else [first, chosen, second]
     index = torch.stack(order, dim=1).to(lq.device, non_blocking=True)
     return lq[:, index].flatten(0, 1)
+
+
+def split_bands(bands: Sequence[int], bands_per_chunk: int | None) -> list[list[int]]:
+    """Split a list of band indices into chunks of at most ``bands_per_chunk`` (None: one chunk)."""
+    bands = list(bands)
+    size = bands_per_chunk or len(bands)
+    return [bands[start : start + size] for start in range(0, len(bands), size)]

@@ -29,7 +29,7 @@ from torch import nn
 from mulsr_plugin.archs.bands import Bands, band_triples, select_bands
 from mulsr_plugin.archs.input_checks import accepted_scales, check_inputs, check_positive
 from mulsr_plugin.archs.mulsr_blocks import ResidualUnit, conv
-from mulsr_plugin.archs.patch_neighbours import NUM_CHOSEN, PatchNeighbours, find_neighbours
+from mulsr_plugin.ops.patch_neighbours import NUM_CHOSEN, PatchNeighbours, find_neighbours
 
 PATCH_SIDE = 3  # pixels of the low-resolution cube
 

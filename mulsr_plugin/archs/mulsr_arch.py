@@ -22,17 +22,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from mulsr_plugin.archs.bands import Bands, band_triples
-from mulsr_plugin.archs.fused_conv import FusedConv2d
 from mulsr_plugin.archs.input_checks import accepted_scales, check_inputs, check_positive
-from mulsr_plugin.archs.mulsr_blocks import (
-    GuidedEncoder,
-    GuideFeatures,
-    ResidualUnit,
-    SubPixelUp,
-    conv,
-    is_channels_last,
-)
-from mulsr_plugin.archs.scans import LineScan
+from mulsr_plugin.archs.mulsr_blocks import GuidedEncoder, GuideFeatures, ResidualUnit, SubPixelUp, conv
+from mulsr_plugin.ops.fused_conv import FusedConv2d, is_channels_last
+from mulsr_plugin.ops.scans import LineScan
 
 
 @ARCH_REGISTRY.register()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from mulsr_plugin.archs.fused_conv import FusedConv2d, fused_conv2d
+from mulsr_plugin.ops.fused_conv import FusedConv2d, fused_conv2d
 
 
 class Kernel(NamedTuple):
@@ -35,20 +35,6 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1)
         nn.Module: The convolution, normalised over its output channels.
     """
     return weight_norm(FusedConv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2))
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Tell whether the channels of a pixel lie side by side in memory.
-
-    Unlike `is_contiguous(memory_format=torch.channels_last)` this is False for an ordinary one-channel image.
-
-    Args:
-        x (Tensor): Images or features, (B, C, H, W).
-
-    Returns:
-        bool: True for the channels_last memory format.
-    """
-    return x.stride(1) == 1
 
 
 def add_per_image(x: Tensor, of_image: Tensor, alpha: int = 1) -> Tensor:

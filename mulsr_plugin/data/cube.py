@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -142,3 +143,22 @@ def in_unit_range(values: np.ndarray, scale: float) -> bool:
     """
     low, high = float(values.min()) * scale, float(values.max()) * scale
     return low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
+
+
+# LMDB keys are ASCII in BasicSR, which also cuts names in meta_info.txt at the first blank or full stop; results are
+# saved under the key, so it must be a file name everywhere.
+KEY_PATTERN = re.compile(r'[A-Za-z0-9_+&()@=-]{1,200}')
+
+
+def check_key(key: str) -> str:
+    """Return ``key`` if a scene can be stored under it.
+
+    Raises:
+        ValueError: It holds other characters than ASCII letters, digits and ``_ + & ( ) @ = -``, or is too long.
+    """
+    if not KEY_PATTERN.fullmatch(key):
+        raise ValueError(
+            f'Scene name {key!r} cannot be a key: use 1 to 200 ASCII letters, digits or _+&()@=- (no blank, no full '
+            'stop); rename its file or folder.'
+        )
+    return key

@@ -15,12 +15,12 @@ from torch.utils import data
 
 from mulsr_plugin.data.augmentation import Augmentation, augment, draw_augmentation
 from mulsr_plugin.data.cube import check_cube
-from mulsr_plugin.data.cube_folder import CubeFolder
-from mulsr_plugin.data.cube_store import CubeStore
 from mulsr_plugin.data.degradation import Degradation, build_degradation
-from mulsr_plugin.data.device_degradation import STORABLE, storable
+from mulsr_plugin.data.degradation.batch import STORABLE, storable
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
+from mulsr_plugin.data.store.folder import CubeFolder
+from mulsr_plugin.data.store.reader import CubeStore
 from mulsr_plugin.utils.files import read_lines
 from mulsr_plugin.utils.options import BLOCK, BOOLEAN, NAME, TEXT, Rule, check_block, choice, either, integer, require
 

@@ -21,18 +21,11 @@ from tqdm import tqdm
 
 from mulsr_plugin import __version__
 from mulsr_plugin.data.cube import Cube, SceneCubes, SourceScene
-from mulsr_plugin.data.cube_store import (
-    DATA_FILE,
-    DESCRIPTION_FILE,
-    CubeStore,
-    CubeStoreWriter,
-    PathLike,
-    description_in,
-    partial_store,
-    refuse_existing,
-    verify_store,
-)
 from mulsr_plugin.data.scene_splits import PHASES, SceneSplit, SplitResult, apply_split, split_by_test_scenes
+from mulsr_plugin.data.store.header import DATA_FILE, DESCRIPTION_FILE
+from mulsr_plugin.data.store.reader import CubeStore, verify_store
+from mulsr_plugin.data.store.writer import CubeStoreWriter, description_in, partial_store, refuse_unrelated
+from mulsr_plugin.utils.files import PathLike
 
 # What a store holds, and how its name ends.
 SUFFIX_OF = {'gt': '', 'lq': 'lq', 'rgb': 'rgb'}
@@ -274,7 +267,7 @@ class _Stores:
 def _refuse_existing(paths: Sequence[Path], resume: str | None) -> None:
     if not _lacks_tidying(paths, resume):
         for path in paths:
-            refuse_existing(path, resume)
+            refuse_unrelated(path, resume)
 
 
 def _lacks_tidying(paths: Sequence[Path], resume: str | None) -> bool:

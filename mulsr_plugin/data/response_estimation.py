@@ -9,11 +9,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from mulsr_plugin.data.cube import Cube
-from mulsr_plugin.data.cube_store import PathLike
 from mulsr_plugin.data.degradation import build_degradation
-from mulsr_plugin.data.formats.common import whole_files
-from mulsr_plugin.data.pair import scale_of_pair
+from mulsr_plugin.data.sources.pair import scale_of_pair
 from mulsr_plugin.data.spectral_response import SMALLEST_WAVELENGTH
+from mulsr_plugin.utils.files import PathLike, whole_files
 
 
 class ResponseEstimate(NamedTuple):

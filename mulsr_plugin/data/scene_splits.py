@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mulsr_plugin.data.cube_store import PathLike
-from mulsr_plugin.utils.files import read_lines
+from mulsr_plugin.utils.files import PathLike, read_lines
 
 SPLITS_FOLDER = Path(__file__).parent / 'splits'
 PHASES = ('train', 'test')

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from basicsr.utils import get_root_logger
 
-from mulsr_plugin.data.matrix_files import is_matrix_file, read_matrices, shape_text
+from mulsr_plugin.data.formats.matrices import is_matrix_file, read_matrices, shape_text
 
 # Nikon D700, 400 to 700 nm in steps of 10 nm: sensitivities as integers, one row each for red, green and blue.
 _NIKON_D700_COUNTS = (

@@ -6,18 +6,16 @@ time is mostly that of launching thousands of small kernels from Python, which a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mulsr_plugin.archs.bands import neighbour_indices
-from mulsr_plugin.models.hsi_sr_model import total_loss
-
-if TYPE_CHECKING:
-    from mulsr_plugin.models.mulsr_model import MulSRModel
+from mulsr_plugin.models.step_guard import total_loss
 
 # optimisers that compute without the CPU, and whose state begins as zeros
 GRAPH_OPTIMIZERS = ('Adam', 'AdamW')
@@ -28,20 +26,33 @@ class BandStep:
     """Steps for all bands of a batch, in which batch, band and learning rate are values in fixed tensors.
 
     Args:
-        model: A MulSRModel whose network has ``forward_triples``, such as MulSR.
+        losses: Losses, by their names, of (lq triples, rgb, gt): the results of the network against the ground truth.
+        take_step: Clips the gradient where asked to and lets the optimiser use it.
+        weights: Parameters of the network.
+        optimizer: Optimiser of these parameters.
         lq: Cubes of the first batch, (B, L, h, w); all others need this shape.
         rgb: Its guide images, (B, G, H, W).
         gt: Its ground truth, (B, L, H, W).
     """
 
-    def __init__(self, model: MulSRModel, lq: Tensor, rgb: Tensor, gt: Tensor) -> None:
-        self._model = model
+    def __init__(
+        self,
+        losses: Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]],
+        take_step: Callable[[], None],
+        weights: Iterable[Tensor],
+        optimizer: Optimizer,
+        lq: Tensor,
+        rgb: Tensor,
+        gt: Tensor,
+    ) -> None:
+        self._losses, self._take_step = losses, take_step
+        self._weights, self._optimizer = list(weights), optimizer
         self._batch = [images.clone() for images in (lq, rgb, gt)]
         bands = torch.arange(lq.shape[1])
         self._triples = torch.cat([neighbour_indices(len(bands)), bands[:, None]], dim=1).to(lq.device)
         self._triple = self._triples[0].clone()
         self._totals: dict[str, Tensor] = {}
-        groups = model.optimizer_g.param_groups
+        groups = optimizer.param_groups
         self._rates = [torch.tensor(float(group['lr']), device=lq.device) for group in groups]
         self._step: Callable[[], None] = self._compute_step
 
@@ -53,7 +64,7 @@ class BandStep:
         """
         for fixed, images in zip(self._batch, (lq, rgb, gt)):
             fixed.copy_(images)
-        for rate, group in zip(self._rates, self._model.optimizer_g.param_groups):
+        for rate, group in zip(self._rates, self._optimizer.param_groups):
             rate.fill_(group['lr'])
         for total in self._totals.values():
             total.zero_()
@@ -79,7 +90,7 @@ class BandStep:
                     self._compute_step()
             torch.cuda.current_stream().wait_stream(side)
             # without gradients at hand the recorded backward pass writes its own afresh in every replay
-            self._model.optimizer_g.zero_grad()
+            self._optimizer.zero_grad()
             # A recording that fails leaves its own stream the current one, which the first block undoes. The loader's
             # thread for pinned memory may call CUDA meanwhile.
             ours = torch.cuda.stream(torch.cuda.current_stream())
@@ -91,11 +102,11 @@ class BandStep:
         """Forward, backward and optimiser for the band of ``self._triple``."""
         lq, rgb, gt = self._batch
         if clear:
-            self._model.optimizer_g.zero_grad()
-        losses = self._model.losses_of_triples(lq[:, self._triple], rgb, gt.index_select(1, self._triple[2:]))
+            self._optimizer.zero_grad()
+        losses = self._losses(lq[:, self._triple], rgb, gt.index_select(1, self._triple[2:]))
         total_loss(losses).backward()
         with self._rates_as_tensors():
-            self._model.take_step()
+            self._take_step()
         for name, loss in losses.items():
             if name not in self._totals:
                 self._totals[name] = torch.zeros_like(loss)
@@ -104,7 +115,7 @@ class BandStep:
     @contextmanager
     def _rates_as_tensors(self) -> Iterator[None]:
         """Let the optimiser read its learning rates from tensors; the schedule goes on to see numbers."""
-        groups = self._model.optimizer_g.param_groups
+        groups = self._optimizer.param_groups
         numbers = [group['lr'] for group in groups]
         for group, rate in zip(groups, self._rates):
             group['lr'] = rate
@@ -117,15 +128,14 @@ class BandStep:
     @contextmanager
     def _undone(self) -> Iterator[None]:
         """Put weights and optimiser back, in place, to what they were before the block."""
-        weights = list(self._model.net_g.parameters())
-        before = {tensor: tensor.detach().clone() for tensor in [*weights, *self._state()]}
+        before = {tensor: tensor.detach().clone() for tensor in [*self._weights, *self._state()]}
         try:
             yield
         finally:
             with torch.no_grad():
-                for tensor in [*weights, *self._state()]:
+                for tensor in [*self._weights, *self._state()]:
                     # the state of an optimiser that had not stepped begins as zeros
                     tensor.copy_(before[tensor]) if tensor in before else tensor.zero_()
 
     def _state(self) -> list[Tensor]:
-        return [tensor for state in self._model.optimizer_g.state.values() for tensor in state.values()]
+        return [tensor for state in self._optimizer.state.values() for tensor in state.values()]

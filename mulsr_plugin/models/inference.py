@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from mulsr_plugin.archs.bands import select_bands
-from mulsr_plugin.archs.weight_norm import fold_weight_norm
 from mulsr_plugin.models.precision import autocast
+from mulsr_plugin.ops.weight_norm import fold_weight_norm
 from mulsr_plugin.utils.memory import free_memory, peak_of_tensors
 
 DEFAULT_HALO = 64

@@ -11,7 +11,8 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from mulsr_plugin.data.degradation import Degradation, blur_and_downsample, build_degradation
+from mulsr_plugin.data.degradation import Degradation, build_degradation
+from mulsr_plugin.data.degradation.correlation import blur_and_downsample
 from mulsr_plugin.data.sample_seeds import key_generator
 from mulsr_plugin.data.spectral_response import load_spectral_response
 from mulsr_plugin.utils.options import BLOCK, TEXT, Rule, either

@@ -13,9 +13,10 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mulsr_plugin.archs.bands import split_bands
 from mulsr_plugin.data.degradation import Degradation
 from mulsr_plugin.models.band_graph import GRAPH_OPTIMIZERS, BandStep
-from mulsr_plugin.models.hsi_sr_model import HSISRModel, split_bands
+from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.inference import choose_bands_per_chunk
 from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.schema import MULSR_TRAIN_RULES, TRAIN_RULES
@@ -195,7 +196,8 @@ class MulSRModel(HSISRModel):
         if self.device.type != 'cuda' or self.opt['dist']:
             raise RuntimeError('this needs one process with one GPU')
         self._try_compiled([0])
-        step = BandStep(self, self.lq, self.rgb, self.gt)
+        weights = self.net_g.parameters()
+        step = BandStep(self.losses_of_triples, self.take_step, weights, self.optimizer_g, self.lq, self.rgb, self.gt)
         step.record()
         return step
 

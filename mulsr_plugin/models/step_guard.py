@@ -121,3 +121,8 @@ def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
 def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:
     """Euclidean norm of all gradients together, on their device."""
     return torch.stack(torch._foreach_norm([gradient for gradient in gradients if gradient is not None])).norm()
+
+
+def total_loss(losses: Mapping[str, Tensor]) -> Tensor:
+    """Sum of scalar losses, to be differentiated."""
+    return torch.stack(list(losses.values())).sum()

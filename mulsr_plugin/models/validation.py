@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from mulsr_plugin.data.false_colour import comparison_panel, false_colour
 from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import ValidationMetrics, better_direction
-from mulsr_plugin.utils.figures import comparison_panel, false_colour
 
 
 def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from mulsr_plugin.archs.author_checkpoint import convert_author_state
 from mulsr_plugin.archs.mogdcn_arch import MoGDCN
 from mulsr_plugin.archs.pzresnet_arch import PZResNet, every_nth_band
+from mulsr_plugin.checkpoints.authors import convert_author_state
 from tests.archs.golden_networks import CASES, author_file, load_case
 
 CUBE_WISE = ['PZResNet', 'MoGDCN', 'UAL']

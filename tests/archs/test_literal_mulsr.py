@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mulsr_plugin.archs.author_checkpoint import convert_author_state
 from mulsr_plugin.archs.mulsr_arch import MulSR
-from mulsr_plugin.archs.weight_norm import fold_weight_norm
+from mulsr_plugin.checkpoints.authors import convert_author_state
+from mulsr_plugin.ops.weight_norm import fold_weight_norm
 from tests.archs.golden_mulsr import CASES, author_state, load_case
 from tests.archs.literal_mulsr import LiteralMulSR
 

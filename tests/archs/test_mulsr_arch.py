@@ -9,8 +9,8 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from mulsr_plugin.archs.author_checkpoint import convert_author_state
 from mulsr_plugin.archs.mulsr_arch import MulSR
+from mulsr_plugin.checkpoints.authors import convert_author_state
 from tests.archs.golden_mulsr import CASES, author_state, load_case
 
 SWITCHES = ('use_mii', 'use_dsca', 'use_lfcc', 'multi_scale', 'small_scale_head')

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from mulsr_plugin.data.degradation import PRESETS, build_degradation
+from mulsr_plugin.cli.sources import SOURCES
+from mulsr_plugin.data.degradation import build_degradation
+from mulsr_plugin.data.degradation.presets import PRESETS
 from mulsr_plugin.data.scene_splits import shipped_splits
-from mulsr_plugin.data.sources import SOURCES
 from mulsr_plugin.data.spectral_response import SENSORS, SPECTRAL_RESPONSES
 
 PAGE = (Path(__file__).parents[2] / 'docs' / 'datasets.md').read_text()

@@ -15,11 +15,11 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from torch.utils.data import DataLoader
 
-from mulsr_plugin.data.cube_store import CubeStoreWriter
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from mulsr_plugin.data.sample_seeds import key_generator
 from mulsr_plugin.data.spectral_response import NIKON_D700
+from mulsr_plugin.data.store.writer import CubeStoreWriter
 
 NUM_BANDS, SCALE = 31, 4
 SIZES = {'beads': (50, 43), 'cloth': (40, 48)}
@@ -411,7 +411,7 @@ def test_bad_values_name_scene_and_band(store: Path, tmp_path: Path, value: floa
     # the writer refuses such values, so they can only come from a foreign or damaged store
     cube[20, 20, 6] = value
     monkeypatch.setattr(
-        'mulsr_plugin.data.cube_store.CubeStore.read_window',
+        'mulsr_plugin.data.store.reader.CubeStore.read_window',
         lambda self, key, top, left, height, width: cube[top : top + height, left : left + width],
     )
     for dataset in datasets:

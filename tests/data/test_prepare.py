@@ -15,10 +15,10 @@ import pytest
 import scipy.io
 import skimage.io
 
-from mulsr_plugin.data.cave import cave_scenes
 from mulsr_plugin.data.cube import Cube, SourceScene
-from mulsr_plugin.data.cube_store import CubeStore
 from mulsr_plugin.data.prepare import check_outputs, prepare_dataset, split_scenes, verify_dataset
+from mulsr_plugin.data.sources.cave import cave_scenes
+from mulsr_plugin.data.store.reader import CubeStore
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'scripts' / 'prepare_dataset.py'

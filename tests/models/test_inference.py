@@ -194,8 +194,6 @@ def test_tile_is_chosen_only_where_the_image_does_not_fit(free):
 
 
 PEAK = """
-from mulsr_plugin.autoload import install
-install()
 import torch
 from mulsr_plugin.archs.mulsr_arch import MulSR
 from mulsr_plugin.models.inference import memory_need, super_resolve

@@ -273,6 +273,12 @@ def test_what_cannot_be_compiled_is_trained_without(tiny_stores, tmp_path):
     assert torch.equal(weights(model), weights(plain))
 
 
+def band_step(model):
+    """A recorded step of the model's batch, not yet recorded."""
+    parts = (model.losses_of_triples, model.take_step, model.net_g.parameters(), model.optimizer_g)
+    return BandStep(*parts, model.lq, model.rgb, model.gt)
+
+
 def head(opt):
     opt['network_g']['small_scale_head'] = True
     opt['train']['small_scale_opt'] = dict(opt['train']['pixel_opt'])
@@ -288,7 +294,7 @@ def test_a_band_step_with_the_band_as_data_is_the_step_of_that_band(tiny_stores,
     step = None
     for data in batches:
         model.feed_data(data)
-        step = step or BandStep(model, model.lq, model.rgb, model.gt)
+        step = step or band_step(model)
         losses = step.run(model.lq, model.rgb, model.gt)
     assert (weights(model) - start).abs().max() > 1e-3
     torch.testing.assert_close(weights(model), weights(plain), rtol=1e-5, atol=1e-6)
@@ -302,7 +308,7 @@ def test_warming_up_leaves_weights_and_optimiser_as_they_were(tiny_stores, tmp_p
     data = batch(tiny_stores)
     model, untouched = (train(build(tiny_stores, tmp_path), [data] * steps) for _ in range(2))
     model.feed_data(data)
-    step = BandStep(model, model.lq, model.rgb, model.gt)
+    step = band_step(model)
     with step._undone():
         step._compute_step()
         assert not torch.equal(weights(model), weights(untouched))

@@ -153,7 +153,7 @@ def without_ground_truth(tmp_path, tiny_stores):
 
 
 def _guides(folder):
-    from mulsr_plugin.data.cube_store import CubeStoreWriter
+    from mulsr_plugin.data.store.writer import CubeStoreWriter
 
     path = folder / 'guides.lmdb'
     with CubeStoreWriter(path) as writer:

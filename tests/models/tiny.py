@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mulsr_plugin.data.cube_store import CubeStoreWriter
+from mulsr_plugin.data.store.writer import CubeStoreWriter
 
 METRICS = {
     'psnr': {'type': 'calculate_hsi_psnr', 'better': 'higher'},

@@ -25,12 +25,12 @@ import numpy as np
 import scipy.io
 import tifffile
 
-from mulsr_plugin.data.blur_kernels import read_kernel
-from mulsr_plugin.data.cave import cave_scenes
 from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.degradation.kernels import read_kernel
 from mulsr_plugin.data.formats import read_cube, write_cube
 from mulsr_plugin.data.paired_hsi_rgb_dataset import _read_key_list
 from mulsr_plugin.data.scene_splits import read_split
+from mulsr_plugin.data.sources.cave import cave_scenes
 from mulsr_plugin.data.spectral_response import load_spectral_response
 
 FLOATS = np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)

@@ -14,7 +14,7 @@ import yaml
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 
-from mulsr_plugin.train import parse_command_line
+from mulsr_plugin.training.command_line import parse_command_line
 
 OPTIONS = Path(__file__).parents[2] / 'options'
 JUNK = (

@@ -18,7 +18,7 @@ from tests.models.tiny import make_options
 
 # children are forked from a process that has imported everything and computed nothing
 _CONTEXT = multiprocessing.get_context('forkserver')
-_CONTEXT.set_forkserver_preload(['mulsr_plugin.train', 'tests.reliability.runs'])
+_CONTEXT.set_forkserver_preload(['mulsr_plugin.training.trainer', 'tests.reliability.runs'])
 
 
 class Run:
@@ -118,7 +118,7 @@ def _train(folder: Path, arguments: tuple[str, ...], log: Path, environment: dic
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
     sys.argv = ['mulsr_plugin.train', *arguments]
-    main()
+    sys.exit(main())
 
 
 def _free_port() -> str:

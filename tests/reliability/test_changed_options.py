@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mulsr_plugin.utils.resume_options import check_resume_options, options_of_run
+from mulsr_plugin.models.resume_options import check_resume_options, options_of_run
 from tests.models.tiny import make_options, make_stores
 from tests.reliability.runs import Run, assert_same_weights, weights_of, write_options
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mulsr_plugin.data.cave import cave_scenes
-from mulsr_plugin.data.cube_store import CubeStoreWriter, check_key
+from mulsr_plugin.data.cube import check_key
 from mulsr_plugin.data.formats import FormatError, read_cube, scene_key
 from mulsr_plugin.data.scene_splits import read_split
+from mulsr_plugin.data.sources.cave import cave_scenes
 from mulsr_plugin.data.spectral_response import load_spectral_response
+from mulsr_plugin.data.store.writer import CubeStoreWriter
 from tests.processes import ROOT, run_python
 
 # MULSR_FUZZ=100 flips a hundred times as many

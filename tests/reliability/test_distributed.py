@@ -7,7 +7,7 @@ import csv
 import pytest
 import torch
 
-from mulsr_plugin.data.cube_store import CubeStoreWriter
+from mulsr_plugin.data.store.writer import CubeStoreWriter
 from tests.models.tiny import make_cube, make_stores
 from tests.reliability.runs import Run, weights_of, write_options
 

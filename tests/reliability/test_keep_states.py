@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from mulsr_plugin.utils.checkpoint import load_safely, save_atomically
-from mulsr_plugin.utils.saved_states import complete_states, remove_old_states
-from mulsr_plugin.utils.stop_signals import EXIT_STOPPED
+from mulsr_plugin.checkpoints.files import load_safely, save_atomically
+from mulsr_plugin.checkpoints.states import complete_states, remove_old_states
+from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from tests.models.tiny import make_stores
 from tests.reliability.runs import TOTAL_ITER, Run, assert_same_weights, states_of, weights_of, write_options
 

@@ -14,8 +14,8 @@ from basicsr.utils.options import parse_options
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mulsr_plugin.apps.benchmark.options import load_benchmark_options
 from mulsr_plugin.models.schema import check_option_file
-from mulsr_plugin.utils.benchmark_options import load_benchmark_options
 from tests.models.tiny import make_stores
 from tests.reliability.option_mutations import JUNK, OPTIONS, changed, places, run, tiny_options
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from mulsr_plugin.data.cube import Cube, SceneCubes, SourceScene
-from mulsr_plugin.data.cube_store import CubeStore, CubeStoreError, CubeStoreWriter, partial_store, verify_store
 from mulsr_plugin.data.prepare import describe_preparation, kept_stores, prepare_dataset, verify_dataset
 from mulsr_plugin.data.scene_splits import SceneSplit, SplitResult
+from mulsr_plugin.data.store.header import CubeStoreError
+from mulsr_plugin.data.store.reader import CubeStore, verify_store
+from mulsr_plugin.data.store.writer import CubeStoreWriter, partial_store
 
 # more: MULSR_KILLS=1000 pytest tests/reliability -k kill
 KILLS = int(os.environ.get('MULSR_KILLS', 40))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mulsr_plugin.utils.stop_signals import EXIT_STOPPED, REPEAT_AFTER, StopRequested, StopSignals
+from mulsr_plugin.training.stop_signals import EXIT_STOPPED, REPEAT_AFTER, StopRequested, StopSignals
 from tests.models.tiny import make_stores
 from tests.reliability.runs import (
     TOTAL_ITER,
@@ -107,7 +107,7 @@ def test_a_second_signal_ends_a_process_that_does_not_come_to_an_end(tmp_path):
     """Its iteration hangs: the first signal is noted, one right after it is taken for the same, a later one kills."""
     program = (
         'import os, time\n'
-        'from mulsr_plugin.utils.stop_signals import StopSignals\n'
+        'from mulsr_plugin.training.stop_signals import StopSignals\n'
         'with StopSignals():\n'
         '    open("ready", "w").close()\n'
         '    while True: time.sleep(0.01)\n'

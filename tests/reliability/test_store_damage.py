@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from basicsr.data import build_dataloader, build_dataset
 
-from mulsr_plugin.data.cube_store import CubeStore, CubeStoreError, CubeStoreWriter, verify_store
+from mulsr_plugin.data.store.header import CubeStoreError
+from mulsr_plugin.data.store.reader import CubeStore, verify_store
+from mulsr_plugin.data.store.writer import CubeStoreWriter
 from tests.models.tiny import dataset_options, make_stores
 
 # more: MULSR_FLIPS=20000 pytest tests/reliability -k flip

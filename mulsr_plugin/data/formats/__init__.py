@@ -18,22 +18,13 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mulsr_plugin.data.cube import Cube, check_cube
-from mulsr_plugin.data.cube_store import PathLike, check_key
-from mulsr_plugin.data.formats.common import (
-    AXES,
-    FormatError,
-    RawImage,
-    ReadOptions,
-    Scale,
-    read_numbers,
-    to_cube,
-    whole_files,
-)
+from mulsr_plugin.data.cube import Cube, check_cube, check_key
+from mulsr_plugin.data.formats.common import AXES, FormatError, RawImage, ReadOptions, Scale, read_numbers, to_cube
 from mulsr_plugin.data.formats.mat import read_mat, write_mat
 from mulsr_plugin.data.formats.numpy_files import read_npy, read_npz, write_npy, write_npz
 from mulsr_plugin.data.formats.pictures import band_files, read_band_folder, read_picture, write_band_folder
 from mulsr_plugin.data.formats.raster import envi_files, read_envi, read_tiff, write_envi, write_tiff
+from mulsr_plugin.utils.files import PathLike, whole_files
 
 __all__ = [
     'AXES',
@@ -49,7 +40,6 @@ __all__ = [
 ]
 
 Reader = Callable[[Path, ReadOptions], RawImage]
-
 ENVI_SUFFIXES = ('.hdr', '.dat', '.img', '.raw', '.bsq', '.bil', '.bip', '.envi')
 ENVI_WRITTEN = ('.dat', '.hdr')
 READERS: dict[str, Reader] = {

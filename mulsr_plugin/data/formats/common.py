@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -15,8 +11,7 @@ from typing import Union
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
-from mulsr_plugin.data.cube_store import PathLike, refuse_existing
-from mulsr_plugin.data.write_errors import write_error
+from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.memory import free_host_memory
 
 AXES = ('hwb', 'whb', 'bhw', 'bwh', 'hbw', 'wbh')
@@ -25,11 +20,13 @@ LARGEST_COMPRESSION = 200
 UNSUSPECTED_SIZE = 1 << 26
 # Optical band centres in micrometres lie below this number, in nanometres above it.
 SMALLEST_NANOMETRE = 100.0
+
 NANOMETRES_PER = {
     **dict.fromkeys(('nm', 'nanometer', 'nanometers', 'nanometre', 'nanometres'), 1.0),
     **dict.fromkeys(('um', 'µm', 'μm', 'micron', 'microns', 'micrometer', 'micrometers', 'micrometre'), 1000.0),
     'micrometres': 1000.0,
 }
+
 # Sides that make an order of axes doubtful: the supposed bands are as many as an image has columns.
 SMALLEST_SIDE = 64
 CLEARLY_MORE = 4
@@ -37,10 +34,7 @@ CLEARLY_MORE = 4
 # below the second the same is likely of any type (11 or 12 bits in 16).
 HARDLY_USED = 1 / 4096
 PARTLY_USED = 1 / 8
-
 Scale = Union[float, str, None]
-
-
 LONGEST_MESSAGE = 1000
 
 
@@ -191,82 +185,6 @@ def read_numbers(path: PathLike) -> tuple[float, ...]:
     if not numbers:
         raise FormatError(f'{path} holds no number; write one band centre in nm a line.')
     return numbers
-
-
-@contextmanager
-def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> Iterator[Path]:
-    """Give a name to write to; what was written appears at ``path`` only when the block ends without an error.
-
-    Args:
-        path (Path): The new file or folder; its parents are made where needed.
-        overwrite (bool): Replace what is there, at the very end; else it is refused.
-        suffixes (Sequence[str]): Suffixes of the files that are written instead of ``path`` itself; the last is that
-            of the file without which the others are not read, such as a header.
-
-    Yields:
-        Path: Name in a new folder beside ``path``, to which ``suffixes`` may be given.
-
-    Raises:
-        FileExistsError: There is something already and ``overwrite`` is false.
-        OSError: The disk is full or refuses; nothing is left behind and nothing was changed.
-    """
-    targets = [path.with_suffix(suffix) for suffix in suffixes] or [path]
-    _refuse_existing(targets, overwrite)
-    new_parents = [folder for folder in path.parents if not folder.exists()]
-    temporary = path.parent / f'.{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}'
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary / path.name
-        new_parents = []
-        _refuse_existing(targets, overwrite)  # it may have appeared meanwhile
-        if len(targets) == 1:
-            os.replace(temporary / path.name, path)
-        else:
-            _exchange(temporary, targets)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in new_parents:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
-
-def _exchange(folder: Path, targets: Sequence[Path]) -> None:
-    """Put several files that belong together into place, the last of which tells how the others are read.
-
-    The old last one goes first and the new one comes last: a process that is killed on the way leaves the old files,
-    the new ones, or some that are not read for want of the last. The old ones then lie in ``folder``.
-    """
-    old = folder / 'old'
-    old.mkdir()
-    try:
-        for target in reversed(targets):
-            if target.exists():
-                os.rename(target, old / target.name)
-        for target in targets:
-            os.rename(folder / target.name, target)
-    except BaseException:
-        for target in targets:
-            if (old / target.name).exists():
-                os.replace(old / target.name, target)
-            elif not (folder / target.name).exists():
-                target.unlink()
-        raise
-
-
-def sync(path: Path) -> None:
-    """Bring a file to the disk, so that a full disk is told now."""
-    with open(path, 'rb+') as file:
-        os.fsync(file.fileno())
-
-
-def _refuse_existing(targets: Sequence[Path], overwrite: bool) -> None:
-    for target in targets:
-        if not overwrite or target.is_dir():
-            refuse_existing(target)
 
 
 def _real(path: Path, values: np.ndarray) -> np.ndarray:

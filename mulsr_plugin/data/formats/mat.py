@@ -17,13 +17,8 @@ import numpy as np
 import scipy.io
 
 from mulsr_plugin.data.cube import Cube
-from mulsr_plugin.data.formats.common import (
-    FormatError,
-    RawImage,
-    ReadOptions,
-    check_declared_size,
-    sync,
-)
+from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, check_declared_size
+from mulsr_plugin.utils.files import sync
 
 HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
 HDF5_OFFSET = 512  # MATLAB puts its own header of this size before the HDF5 file

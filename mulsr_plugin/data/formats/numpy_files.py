@@ -13,14 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference
-from mulsr_plugin.data.formats.common import (
-    FormatError,
-    RawImage,
-    ReadOptions,
-    as_default_range,
-    check_declared_size,
-    sync,
-)
+from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, as_default_range, check_declared_size
+from mulsr_plugin.utils.files import sync
 
 COMPANIONS = ('scale_to_unit', 'wavelengths', 'bad_bands', 'geo_transform', 'geo_crs')
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mulsr_plugin.data.cave import bmp_is_short, png_fault
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats.common import (
     FormatError,
@@ -22,8 +22,8 @@ from mulsr_plugin.data.formats.common import (
     check_declared_size,
     default_scale,
     read_numbers,
-    sync,
 )
+from mulsr_plugin.utils.files import sync
 
 WAVELENGTHS_FILE = 'wavelengths.txt'
 PNG_SIZE = struct.Struct('>II')
@@ -121,3 +121,41 @@ def _decode(path: Path) -> np.ndarray:
     if image is None:
         raise FormatError(f'{path} {fault or "cannot be decoded"}; copy it again.')
     return image
+
+
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+
+
+def png_fault(data: bytes) -> str | None:
+    """Say what is wrong with the bytes of a PNG file, which decoders may pass over in silence.
+
+    Args:
+        data (bytes): The whole file.
+
+    Returns:
+        str | None: A predicate such as ``'is cut short'``; None when every chunk is whole and IEND is there.
+    """
+    if not data.startswith(PNG_SIGNATURE):
+        return 'is empty' if not data else 'is no PNG'
+    at = len(PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from('>I', data, at)
+        end = at + 12 + length
+        if end > len(data):
+            break
+        (stored,) = struct.unpack_from('>I', data, end - 4)
+        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != stored:
+            return 'is damaged (a chunk does not match its checksum)'
+        if data[at + 4 : at + 8] == b'IEND':
+            return None
+        at = end
+    return 'is cut short'
+
+
+def bmp_is_short(data: bytes) -> bool:
+    """Tell whether an uncompressed BMP file ends before its last row, or is no BMP at all."""
+    if len(data) < 54 or not data.startswith(b'BM'):
+        return True
+    offset, _, width, height, _, bits = struct.unpack_from('<IIiiHH', data, 10)
+    row = (width * bits + 31) // 32 * 4
+    return len(data) < offset + row * abs(height)

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference
-from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, check_declared_size, sync
+from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, check_declared_size
+from mulsr_plugin.utils.files import sync
 
 DATA_SUFFIXES = ('', '.dat', '.img', '.raw', '.bsq', '.bil', '.bip', '.bin', '.envi')
 INTERLEAVES = ('bsq', 'bil', 'bip')

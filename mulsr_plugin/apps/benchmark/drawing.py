@@ -1,0 +1,663 @@
+"""Figures for a paper: pictures with error maps, spectra, quality per band, quality against cost.
+
+Every function takes arrays and returns a Matplotlib figure, which :func:`save_figure` writes as PNG and PDF. Matplotlib
+is imported when the first figure is drawn; pyplot and its global state are left alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import cv2
+import numpy as np
+
+from mulsr_plugin.data.false_colour import Cube, as_array, error_map, false_colour, highest_error_shown, stretch_limits
+
+Pixel = tuple[int, int]
+Area = tuple[int, int, int, int]
+Drawing = TypeVar('Drawing', bound=Callable[..., Any])
+
+REFERENCE_LABEL = 'Ground truth'
+REFERENCE_COLOUR = '#000000'
+MAIN_COLOUR = '#d40000'
+# The other colours of Okabe and Ito, which colour-blind readers tell apart, without their yellow, too pale for lines;
+# then a grey and an indigo that differ from these in lightness.
+OTHER_COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#7f7f7f', '#332288')
+LINE_STYLES = ('-', '--', '-.', ':')
+MARKERS = 'osD^vP<X>hp'
+ERROR_COLOURS = 'viridis'
+
+_STYLE = {
+    'font.size': 8,
+    'axes.linewidth': 0.6,
+    'axes.titlesize': 8,
+    'legend.fontsize': 8,
+    'legend.frameon': False,
+    'grid.linewidth': 0.4,
+    'grid.color': '0.85',
+    'pdf.fonttype': 42,  # text stays text, as publishers ask
+}
+_DPI = 300
+_GAP = 0.06  # inches between pictures
+_PANEL = 1.5  # inches, longer side of a picture
+_LINE = 0.16  # inches, one line of text
+_LABEL_WIDTH = 20  # characters in one line of a label
+_MARKER_AREAS = (25.0, 260.0)  # square points
+
+
+@dataclass(frozen=True)
+class EntryStyle:
+    """How one entry is drawn in all figures.
+
+    Attributes:
+        colour (str): Hexadecimal colour.
+        line (str): Matplotlib line style.
+        marker (str): Matplotlib marker.
+        width (float): Line width in points.
+    """
+
+    colour: str
+    line: str
+    marker: str
+    width: float = 1.0
+
+
+@dataclass(frozen=True)
+class EntryCost:
+    """One entry of :func:`cost_figure`.
+
+    Attributes:
+        psnr (float): Quality in dB.
+        cost (float): Cost in any unit; 0 (interpolation in FLOPs) is drawn as a horizontal line.
+        parameters (int): Number of parameters, the marker's area.
+    """
+
+    psnr: float
+    cost: float
+    parameters: int = 0
+
+
+def _styled(draw: Drawing) -> Drawing:
+    """Draw with our fonts and lines, whatever the user's Matplotlib settings; say how to install Matplotlib."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            import matplotlib.style
+        except ImportError as error:
+            raise ImportError("The figures need Matplotlib: pip install 'mulsr-plugin[plots]'.") from error
+        with matplotlib.style.context(['default', _STYLE]):
+            return draw(*args, **kwargs)
+
+    return cast(Drawing, wrapped)
+
+
+def entry_styles(labels: Sequence[str]) -> dict[str, EntryStyle]:
+    """Assign every entry its colour, line and marker: red to MulSR, or to the first entry if there is no MulSR.
+
+    Args:
+        labels (Sequence[str]): Entries in their order. More than seven others repeat colours with other lines.
+
+    Returns:
+        dict[str, EntryStyle]: By label, in the same order.
+    """
+    main = next((label for label in labels if 'mulsr' in label.lower()), labels[0] if labels else None)
+    others = [label for label in labels if label != main]
+    styles = {}
+    for index, label in enumerate(others):
+        # Neighbouring entries differ in line too, for readers of a grey print; no pair of both repeats before 28.
+        colour, line = OTHER_COLOURS[index % len(OTHER_COLOURS)], LINE_STYLES[(index + 1) % len(LINE_STYLES)]
+        styles[label] = EntryStyle(colour, line, MARKERS[1 + index % (len(MARKERS) - 1)])
+    return {label: styles.get(label, EntryStyle(MAIN_COLOUR, '-', MARKERS[0], 1.6)) for label in labels}
+
+
+@_styled
+def result_figure(
+    results: Mapping[str, Cube],
+    reference: Cube,
+    lq: Cube | None = None,
+    wavelengths: Sequence[float] | None = None,
+    area: Area | None = None,
+    captions: Mapping[str, str] | None = None,
+    max_columns: int = 6,
+) -> Any:
+    """Draw the results for one scene: whole pictures, an enlarged area, and error maps with one colour bar.
+
+    All pictures share the stretch of the reference. The error of a pixel is the root mean square over bands; its
+    colours run up to the 99.5 percentile over all results.
+
+    Args:
+        results (Mapping[str, ndarray | Tensor]): Cubes (H, W, L) by label, in their order.
+        reference (ndarray | Tensor): (H, W, L) float.
+        lq (ndarray | Tensor): Low-resolution input, (h, w, L). Default: None, left out.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+        area (tuple[int, int, int, int]): Top, left, height, width of the enlarged area. Default: :func:`choose_area`.
+        captions (Mapping[str, str]): A second line under a label, such as its PSNR. Default: none.
+        max_columns (int): Columns after which the figure goes on below. Default: 6.
+
+    Returns:
+        matplotlib.figure.Figure: Columns [input | results | ground truth].
+
+    Raises:
+        ImportError: Matplotlib is missing.
+        ValueError: There are no results, their shape is not that of the reference, or the area is outside of it.
+    """
+    _check_entries(results)
+    truth = as_array(reference)
+    area = _checked_area(area, truth)
+    errors = {label: error_map(as_array(cube), truth) for label, cube in results.items()}
+    limits = stretch_limits(truth, wavelengths)
+    pictures = {label: false_colour(cube, wavelengths, limits) for label, cube in results.items()}
+    pictures[REFERENCE_LABEL] = false_colour(truth, wavelengths, limits)
+    captions = dict(captions or {})
+    if lq is not None:
+        small, size = false_colour(lq, wavelengths, limits), (truth.shape[1], truth.shape[0])
+        pictures = {'Input': cv2.resize(small, size, interpolation=cv2.INTER_NEAREST), **pictures}
+        captions['Input'] = f'{small.shape[0]} x {small.shape[1]}'
+    return _draw_results(pictures, errors, area, captions, max_columns)
+
+
+@_styled
+def spectra_figure(
+    results: Mapping[str, Cube],
+    reference: Cube,
+    pixels: Sequence[Pixel] | None = None,
+    wavelengths: Sequence[float] | None = None,
+) -> Any:
+    """Draw the spectra of some pixels, and a picture that shows where they are.
+
+    Args:
+        results (Mapping[str, ndarray | Tensor]): Cubes (H, W, L) by label.
+        reference (ndarray | Tensor): (H, W, L), drawn in black.
+        pixels (Sequence[tuple[int, int]]): (row, column) of each. Default: four by :func:`choose_pixels`.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None; then bands are numbered from 1.
+
+    Returns:
+        matplotlib.figure.Figure: The picture, then one diagram per pixel.
+
+    Raises:
+        ImportError: Matplotlib is missing.
+        ValueError: There are no results or pixels, shapes differ, or a pixel is outside the scene.
+    """
+    _check_entries(results)
+    truth = as_array(reference)
+    cubes = {label: as_array(cube) for label, cube in results.items()}
+    for cube in cubes.values():
+        _check_shape(cube, truth)
+    pixels = choose_pixels(truth, min(4, truth.shape[0] * truth.shape[1])) if pixels is None else pixels
+    _check_pixels(pixels, truth)
+    cells = len(pixels) + 1
+    columns = min(3, cells)
+    legend = _legend_shape([REFERENCE_LABEL, *results], 2.35 * columns)
+    figure = _new_figure(2.35 * columns + 0.1, 1.8 * -(-cells // columns) + legend[1] * _LINE + 0.15)
+    boxes = [(0.55 + 2.35 * (i % columns), 0.22 + 1.8 * (i // columns), 1.75, 1.2) for i in range(cells)]
+    _draw_pixel_map(_add_axes(figure, *boxes[0]), false_colour(truth, wavelengths), pixels)
+    for index, (pixel, box) in enumerate(zip(pixels, boxes[1:])):
+        axes = _add_axes(figure, *box)
+        axes.set_title(f'{_letter(index)}: row {pixel[0]}, column {pixel[1]}', pad=3)
+        lines = {REFERENCE_LABEL: truth[pixel], **{label: cube[pixel] for label, cube in cubes.items()}}
+        _draw_bands(axes, lines, wavelengths)
+        axes.set_ylabel('Intensity' if (index + 1) % columns == 0 or index == 0 else '')
+    _add_legend(figure, axes, legend[0])
+    return figure
+
+
+@_styled
+def band_psnr_figure(psnr: Mapping[str, np.ndarray], wavelengths: Sequence[float] | None = None) -> Any:
+    """Draw the PSNR of every band, as from :func:`band_psnr`.
+
+    Args:
+        psnr (Mapping[str, ndarray]): dB per band by label, (L,); bands without a finite value are left out.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None; then bands are numbered from 1.
+
+    Returns:
+        matplotlib.figure.Figure: One line per entry.
+
+    Raises:
+        ImportError: Matplotlib is missing.
+        ValueError: There are no entries, or their numbers of bands differ.
+    """
+    _check_entries(psnr)
+    lengths = {label: len(values) for label, values in psnr.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f'The entries have different numbers of bands, {lengths}; compare results for the same data.')
+    finite = {label: np.where(np.isfinite(values), values, np.nan) for label, values in psnr.items()}
+    legend = _legend_shape(list(psnr), 4.6)
+    figure = _new_figure(4.7, 3.0 + legend[1] * _LINE)
+    axes = _add_axes(figure, 0.6, 0.12, 3.9, 2.4)
+    _draw_bands(axes, finite, wavelengths)
+    axes.set_ylabel('PSNR (dB)')
+    _add_legend(figure, axes, legend[0])
+    return figure
+
+
+@_styled
+def cost_figure(entries: Mapping[str, EntryCost], cost_label: str) -> Any:
+    """Draw quality against cost on a logarithmic axis, with marker areas in proportion to the parameters.
+
+    Args:
+        entries (Mapping[str, EntryCost]): By label, in their order.
+        cost_label (str): What the cost is, with its unit, such as ``'GFLOPs'``.
+
+    Returns:
+        matplotlib.figure.Figure: One marker per entry; a horizontal line for entries that cost nothing.
+
+    Raises:
+        ImportError: Matplotlib is missing.
+        ValueError: There are no entries, or a cost is negative or not finite.
+    """
+    _check_entries(entries)
+    for label, entry in entries.items():
+        if not (math.isfinite(entry.cost) and entry.cost >= 0):
+            raise ValueError(f'The cost of {label} is {entry.cost}, expected a number of 0 or more; leave it out.')
+    names = {label: _with_parameters(label, entry.parameters) for label, entry in entries.items()}
+    legend = _legend_shape(list(names.values()), 4.6)
+    figure = _new_figure(4.7, 3.0 + (legend[1] + 1.5) * _LINE)
+    axes = _add_axes(figure, 0.6, 0.12, 3.9, 2.4)
+    most = max(entry.parameters for entry in entries.values())
+    for label, style in entry_styles(list(entries)).items():
+        _draw_cost(axes, entries[label], names[label], style, most)
+    _set_cost_axis(axes, [entry.cost for entry in entries.values() if entry.cost > 0])
+    axes.margins(y=0.12)
+    axes.grid(True)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(cost_label)
+    axes.set_ylabel('PSNR (dB)')
+    shown = _add_legend(figure, axes, legend[0])
+    if most:
+        shown.set_title('Marker area: number of parameters', {'size': 7})
+    for handle in shown.findobj(_is_markers):
+        handle.set_sizes([30])  # of the drawn size large markers would overlap
+    return figure
+
+
+@_styled
+def save_figure(figure: Any, path: Path) -> list[Path]:
+    """Write a figure as ``path``.png (300 dpi) and ``path``.pdf; equal figures give equal files.
+
+    Args:
+        figure (matplotlib.figure.Figure): From one of the functions above.
+        path (Path): File name without suffix; its folder is made.
+
+    Returns:
+        list[Path]: The two files.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.parent / f'{path.name}.{form}' for form in ('png', 'pdf')]
+    figure.savefig(files[0], dpi=_DPI)
+    figure.savefig(files[1], dpi=_DPI, metadata={'CreationDate': None})
+    return files
+
+
+def band_psnr(result: Cube, reference: Cube) -> np.ndarray:
+    """Compute the PSNR of every band at peak 1.
+
+    Args:
+        result (ndarray | Tensor): (H, W, L) float; clipped to [0, 1] first.
+        reference (ndarray | Tensor): (H, W, L) in [0, 1].
+
+    Returns:
+        ndarray: dB, (L,); inf for bands that are equal.
+
+    Raises:
+        ValueError: Shapes differ.
+    """
+    values, truth = as_array(result), as_array(reference)
+    _check_shape(values, truth)
+    difference = np.clip(values, 0, 1).astype(np.float64) - truth
+    with np.errstate(divide='ignore'):
+        return -10.0 * np.log10(np.mean(np.square(difference), axis=(0, 1)))
+
+
+def choose_pixels(reference: Cube, count: int = 4) -> list[Pixel]:
+    """Choose pixels whose spectra vary much and differ from one another, far apart and inside of objects.
+
+    Spectra are means over small squares. A pixel scores by their standard deviation over bands, less the variation
+    among the pixels of the square. The first pixel has the highest score; each next one the highest product of score
+    and sine of its smallest spectral angle to those chosen, at a distance from these.
+
+    Args:
+        reference (ndarray | Tensor): (H, W, L) or (H, W).
+        count (int): Number of pixels. Default: 4.
+
+    Returns:
+        list[tuple[int, int]]: Different (row, column), in the order chosen.
+
+    Raises:
+        ValueError: The scene has fewer pixels.
+    """
+    cube = as_array(reference)
+    height, width, _ = cube.shape
+    if not 0 < count <= height * width:
+        raise ValueError(
+            f'{count} pixels were asked for in a scene of {height} x {width}; ask for at least 1, no more.'
+        )
+    side = max(3, min(height, width) // 40)
+    smooth, squares = _box_means(cube, side), _box_means(np.square(cube, dtype=np.float32), side)
+    texture = np.sqrt(np.maximum(squares - np.square(smooth), 0).mean(axis=-1))
+    variation = np.maximum(smooth.std(axis=-1) - 2 * texture, 0)
+    directions = smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-9)
+    contrast, distance = np.ones((height, width)), np.full((height, width), np.inf)
+    rows, columns = np.ogrid[:height, :width]
+    border = np.minimum(np.minimum(rows, height - 1 - rows), np.minimum(columns, width - 1 - columns))
+    inside = border >= min(side, border.max() // 2)
+    pixels: list[Pixel] = []
+    for _ in range(count):
+        # Where nothing scores, as in a grey scene, any other pixel will do.
+        score = variation * contrast * inside + 1e-12
+        apart = min(height, width) / 4
+        while not (distance > apart).any():
+            apart /= 2
+        row, column = divmod(int(np.argmax(score * (distance > apart))), width)
+        pixels.append((row, column))
+        distance = np.minimum(distance, np.hypot(rows - row, columns - column))
+        cosine = np.clip(directions @ directions[row, column], 0, 1)
+        contrast = np.minimum(contrast, np.sqrt(1 - cosine**2) + 1e-6)
+    return pixels
+
+
+def choose_area(reference: Cube, side: int | None = None) -> Area:
+    """Choose the square with the most detail: the highest sum of differences between neighbouring pixels.
+
+    Differences are those of the square root of the mean over bands, about as seen on a screen.
+
+    Args:
+        reference (ndarray | Tensor): (H, W, L) or (H, W).
+        side (int): Its side in pixels. Default: None, a fifth of the shorter side of the scene, at least 8.
+
+    Returns:
+        tuple[int, int, int, int]: Top, left, height, width.
+    """
+    brightness: np.ndarray = np.sqrt(np.maximum(np.nan_to_num(as_array(reference).mean(axis=-1, dtype=np.float64)), 0))
+    shorter = min(brightness.shape)
+    side = min(side or max(8, shorter // 5), shorter)
+    slopes = np.zeros_like(brightness)
+    slopes[1:] += np.abs(np.diff(brightness, axis=0))
+    slopes[:, 1:] += np.abs(np.diff(brightness, axis=1))
+    sums = np.pad(slopes, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    detail = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = np.unravel_index(int(np.argmax(detail)), detail.shape)
+    return int(top), int(left), side, side
+
+
+def figures_to_tensorboard(folder: Path, log_dir: Path | None = None) -> int:
+    """Write the PNG figures of a benchmark to TensorBoard, one image each under its file name.
+
+    Args:
+        folder (Path): Folder of the benchmark, with its ``figures/``.
+        log_dir (Path): Folder of the event file. Default: None, ``tb_logger/`` in ``folder``.
+
+    Returns:
+        int: Number of figures written.
+
+    Raises:
+        ValueError: A file cannot be read.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    files = sorted((Path(folder) / 'figures').glob('**/*.png'))
+    with SummaryWriter(str(log_dir or Path(folder) / 'tb_logger')) as writer:
+        for file in files:
+            tag = file.relative_to(Path(folder) / 'figures').with_suffix('').as_posix()
+            picture = cv2.imread(str(file))
+            if picture is None:
+                raise ValueError(f'{file} is no readable picture; remove it, or draw the figures again.')
+            writer.add_image(f'figures/{tag}', picture[..., ::-1].copy(), dataformats='HWC')
+    return len(files)
+
+
+def _check_entries(entries: Mapping[str, Any]) -> None:
+    if not entries:
+        raise ValueError('There are no entries to draw; give at least one.')
+
+
+def _check_shape(result: np.ndarray, reference: np.ndarray) -> None:
+    if result.shape != reference.shape:
+        raise ValueError(
+            f'The result has shape {result.shape} and the reference {reference.shape}; they must be equal.'
+        )
+
+
+def _check_pixels(pixels: Sequence[Pixel], cube: np.ndarray) -> None:
+    height, width, _ = cube.shape
+    if not pixels:
+        raise ValueError('There are no pixels to draw the spectra of; name some as (row, column), or leave them out.')
+    for row, column in pixels:
+        if not (0 <= row < height and 0 <= column < width):
+            raise ValueError(
+                f'Pixel ({row}, {column}) is outside the scene of {height} x {width}; rows and columns count from 0.'
+            )
+
+
+def _checked_area(area: Area | None, cube: np.ndarray) -> Area:
+    if area is None:
+        return choose_area(cube)
+    top, left, height, width = area
+    if top < 0 or left < 0 or min(height, width) < 1 or top + height > cube.shape[0] or left + width > cube.shape[1]:
+        raise ValueError(
+            f'The area {area} (top, left, height, width) leaves the scene of {cube.shape[0]} x {cube.shape[1]}; '
+            'choose one inside.'
+        )
+    return area
+
+
+def _box_means(cube: np.ndarray, side: int) -> np.ndarray:
+    """Return the means over squares around every pixel, (H, W, L)."""
+    bands = (np.nan_to_num(cube[..., band]).astype(np.float32) for band in range(cube.shape[-1]))
+    return np.stack([cv2.blur(band, (side, side), borderType=cv2.BORDER_REFLECT) for band in bands], axis=-1)
+
+
+def _new_figure(width: float, height: float) -> Any:
+    """Make a figure of a size in inches that belongs to no window and to no global list."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _add_axes(figure: Any, left: float, top: float, width: float, height: float) -> Any:
+    """Add axes at a place in inches from the upper left corner."""
+    total_width, total_height = figure.get_size_inches()
+    bottom = total_height - top - height
+    return figure.add_axes([left / total_width, bottom / total_height, width / total_width, height / total_height])
+
+
+def _wrapped(label: str) -> str:
+    return '\n'.join(textwrap.wrap(label, _LABEL_WIDTH)) or label
+
+
+def _draw_results(
+    pictures: Mapping[str, np.ndarray],
+    errors: Mapping[str, np.ndarray],
+    area: Area,
+    captions: Mapping[str, str],
+    max_columns: int,
+) -> Any:
+    """Place the pictures in blocks of at most ``max_columns`` columns and three rows."""
+    titles = {label: '\n'.join(filter(None, [_wrapped(label), captions.get(label)])) for label in pictures}
+    rows = _row_heights(next(iter(pictures.values())).shape, area)
+    title_height = _LINE * max(title.count('\n') + 1 for title in titles.values()) + 0.08
+    blocks = -(-len(pictures) // max_columns)
+    columns, width = -(-len(pictures) // blocks), rows[0]
+    block_height = title_height + sum(rows[1]) + 3 * _GAP
+    figure = _new_figure(columns * (width + _GAP) + _GAP, blocks * block_height + _GAP)
+    highest = highest_error_shown(list(errors.values()))
+    shown = None
+    for index, (label, picture) in enumerate(pictures.items()):
+        left, top = _GAP + index % columns * (width + _GAP), index // columns * block_height + title_height
+        axes = _add_axes(figure, left, top, width, rows[1][0])
+        _draw_picture(axes, picture, area)
+        _fit_text(figure, axes.set_title(titles[label], pad=3), width)
+        axes = _add_axes(figure, left, top + rows[1][0] + _GAP, width, rows[1][1])
+        _show(axes, picture[area[0] : area[0] + area[2], area[1] : area[1] + area[3]])
+        if label in errors:
+            axes = _add_axes(figure, left, top + rows[1][0] + rows[1][1] + 2 * _GAP, width, rows[1][2])
+            error = np.nan_to_num(errors[label], nan=highest, posinf=highest)
+            shown = _show(axes, error, cmap=ERROR_COLOURS, vmin=0, vmax=highest)
+    # The cell below the ground truth, which has no error, is the last one.
+    _draw_colour_bar(figure, shown, (left, top + rows[1][0] + rows[1][1] + 2 * _GAP), rows[1][2])
+    return figure
+
+
+def _row_heights(shape: Sequence[int], area: Area) -> tuple[float, tuple[float, float, float]]:
+    """Return the width of a column and the heights of its three pictures in inches."""
+    height, width = shape[:2]
+    whole = min(max(_PANEL * height / width, 0.7), 1.6 * _PANEL)
+    enlarged = min(max(_PANEL * area[2] / area[3], 0.5), 1.6 * _PANEL)
+    return _PANEL, (whole, enlarged, whole)
+
+
+def _show(axes: Any, picture: np.ndarray, **options: Any) -> Any:
+    axes.set_axis_off()
+    # No smoothing: what is seen are the pixels.
+    return axes.imshow(picture, interpolation='nearest', **options)
+
+
+def _draw_picture(axes: Any, picture: np.ndarray, area: Area) -> None:
+    """Show a picture with the frame of the enlarged area, seen on dark and on bright ground."""
+    from matplotlib.patches import Rectangle
+
+    _show(axes, picture)
+    top, left, height, width = area
+    for colour, line in (('black', 2.0), ('white', 1.0)):
+        frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=line)
+        axes.add_patch(frame)
+
+
+def _fit_text(figure: Any, text: Any, width: float) -> None:
+    """Make a text smaller until it fits into a width in inches."""
+    taken = text.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
+    if taken > width:
+        text.set_fontsize(text.get_fontsize() * width / taken)
+
+
+def _draw_colour_bar(figure: Any, shown: Any, corner: tuple[float, float], height: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    text = 0.07  # half a line, for the numbers at both ends
+    axes = _add_axes(figure, corner[0] + 0.1, corner[1] + text, 0.14, height - 2 * text)
+    bar = figure.colorbar(shown, cax=axes, ticks=MaxNLocator(5 if height > 1 else 3))
+    bar.set_label('RMSE over bands' if height > 1 else 'RMSE')
+    bar.outline.set_linewidth(0.6)
+    axes.tick_params(width=0.6, length=2.5)
+
+
+def _letter(index: int) -> str:
+    return chr(ord('A') + index) if index < 26 else str(index + 1)
+
+
+def _draw_pixel_map(axes: Any, picture: np.ndarray, pixels: Sequence[Pixel]) -> None:
+    """Show where the pixels are: a ring around each, its letter beside it on the side with room."""
+    from matplotlib.patheffects import withStroke
+
+    _show(axes, picture)
+    height, width = picture.shape[:2]
+    outline = [withStroke(linewidth=2, foreground='black')]
+    for index, (row, column) in enumerate(pixels):
+        axes.plot(column, row, 'o', markersize=5, fillstyle='none', color='white', path_effects=outline)
+        right, upper = column < width / 2, row > height / 2
+        axes.annotate(
+            _letter(index),
+            (column, row),
+            xytext=(4 if right else -4, 3 if upper else -3),
+            textcoords='offset points',
+            ha='left' if right else 'right',
+            va='bottom' if upper else 'top',
+            color='white',
+            weight='bold',
+            path_effects=outline,
+        )
+
+
+def _draw_bands(axes: Any, lines: Mapping[str, np.ndarray], wavelengths: Sequence[float] | None) -> None:
+    """Draw one line per entry over the bands; the ground truth and the main entry above the others."""
+    bands = len(next(iter(lines.values())))
+    if wavelengths is not None and len(wavelengths) != bands:
+        raise ValueError(f'wavelengths has {len(wavelengths)} entries for {bands} bands; give one in nm per band.')
+    x = np.arange(1, bands + 1) if wavelengths is None else np.asarray(wavelengths, float)
+    styles = entry_styles([label for label in lines if label != REFERENCE_LABEL])
+    for label, values in lines.items():
+        style = styles.get(label, EntryStyle(REFERENCE_COLOUR, '-', '', 1.6))
+        above = 3 if style.colour == MAIN_COLOUR else 2.5 if label == REFERENCE_LABEL else 2
+        axes.plot(
+            x,
+            values,
+            label=_wrapped(label),
+            color=style.colour,
+            linestyle=style.line,
+            linewidth=style.width,
+            marker=style.marker if bands == 1 else '',
+            zorder=above,
+        )
+    axes.grid(True)
+    axes.set_xlabel('Band' if wavelengths is None else 'Wavelength (nm)', labelpad=2)
+    axes.tick_params(width=0.6, length=2.5)
+    if bands > 1:
+        axes.set_xlim(x.min(), x.max())
+
+
+def _with_parameters(label: str, parameters: int) -> str:
+    if parameters >= 1e5:
+        return f'{label} ({parameters / 1e6:.2f}\u00a0M)'  # not broken at this blank
+    return f'{label} ({parameters:,})' if parameters else label
+
+
+def _draw_cost(axes: Any, entry: EntryCost, name: str, style: EntryStyle, most: int) -> None:
+    if entry.cost == 0:
+        axes.axhline(entry.psnr, color=style.colour, linestyle='--', linewidth=1.0, label=_wrapped(name), zorder=1.5)
+        return
+    smallest, largest = _MARKER_AREAS
+    size = max(smallest, largest * entry.parameters / max(most, 1))
+    axes.scatter(
+        entry.cost,
+        entry.psnr,
+        s=size,
+        color=style.colour,
+        marker=style.marker,
+        edgecolors='black',
+        linewidths=0.5,
+        label=_wrapped(name),
+        zorder=3 - size / largest,  # small markers are not hidden by large ones
+    )
+
+
+def _set_cost_axis(axes: Any, costs: Sequence[float]) -> None:
+    """Make the axis logarithmic, at least a decade long and with room for the markers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale('log')
+    room = max(1.6, math.sqrt(10 * min(costs) / max(costs))) if costs else 1
+    axes.set_xlim(min(costs, default=1) / room, max(costs, default=10) * room)
+    long = bool(costs) and max(costs) > 100 * min(costs)
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1,) if long else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend_shape(labels: Sequence[str], width: float) -> tuple[int, int]:
+    """Return columns and lines of text of a legend below a figure of a width in inches."""
+    wrapped = [_wrapped(label).split('\n') for label in labels]
+    longest = max(len(line) for lines in wrapped for line in lines)
+    columns = min(len(labels), max(1, int(width / (0.068 * longest + 0.55))))
+    rows = -(-len(labels) // columns)
+    heights = [sum(map(len, wrapped[start : start + rows])) for start in range(0, len(labels), rows)]
+    return columns, max(heights)
+
+
+def _add_legend(figure: Any, axes: Any, columns: int) -> Any:
+    handles, labels = axes.get_legend_handles_labels()
+    return figure.legend(handles, labels, loc='lower center', ncol=columns, borderaxespad=0.2, columnspacing=1.2)
+
+
+def _is_markers(artist: Any) -> bool:
+    from matplotlib.collections import PathCollection
+
+    return isinstance(artist, PathCollection)

@@ -1,0 +1,161 @@
+"""The network that a checkpoint belongs to: as it describes it, else told by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from mulsr_plugin.checkpoints.description import description_in, scales_text, without_defaults
+from mulsr_plugin.checkpoints.files import load_safely
+from mulsr_plugin.checkpoints.recognition import network_options
+from mulsr_plugin.checkpoints.weights import check_weights_fit, select_weights
+from mulsr_plugin.utils.options import building, check_constructor_options, read_option_file, require
+
+_PARAM_KEYS = ('params_ema', 'params')  # averaged weights are those that are validated
+
+
+def load_network(
+    weights: str | os.PathLike[str], scale: int, option_file: str | os.PathLike[str] | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network of a checkpoint in BasicSR's form and load its weights, the averaged ones where it has them.
+
+    No code from the file is run.
+
+    Args:
+        weights (str | PathLike): The checkpoint.
+        scale (int): Scale factor that the network will work at.
+        option_file (str | PathLike | None): Option file with the block `network_g`, for a network whose weights do not
+            tell what it is, or for another use than they describe. Default: None, told by the weights.
+
+    Returns:
+        tuple[nn.Module, dict[str, Any]]: The network on the CPU in evaluation mode, and its block `network_g`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, holds the weights of an unknown network or of another one than it or the option
+            file describes, or the network does not work at this scale or was not trained for it.
+    """
+    state, description = read_weights(weights)
+    if option_file is not None:
+        options = read_network_options(option_file, scale)
+    elif description is not None:
+        options = described_options(description, scale, str(weights))
+    else:
+        options = network_options(state, scale, str(weights))
+    with building(f'The network of {weights}'):
+        arguments = {key: deepcopy(value) for key, value in without_defaults(options).items() if key != 'type'}
+        net = ARCH_REGISTRY.get(options['type'])(**arguments)
+    try:
+        check_weights_fit(net, state, str(weights))
+    except ValueError as error:
+        if option_file is not None or description is None:
+            raise
+        raise ValueError(f'{weights} is not what it says it is, so it was changed since: {error}') from error
+    net.load_state_dict(state)
+    return net.eval(), options
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Read the weights of a checkpoint in BasicSR's form: `params_ema`, else `params`, else the file itself.
+
+    Args:
+        path (str | PathLike): The checkpoint.
+
+    Returns:
+        tuple[dict[str, Tensor], dict[str, Any] | None]: State dict, without the prefix `module.`, and the description
+            that the file has of it, see :func:`mulsr_plugin.checkpoints.description.describe_weights`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged or holds no weights, or those of an authors' release.
+    """
+    content = load_safely(path)
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{path} holds {type(content).__name__}, no network weights: give a checkpoint of BasicSR.')
+    key = next((key for key in _PARAM_KEYS if key in content), None)
+    if key is not None:
+        return select_weights(content, key, str(path)), description_in(content)
+    state = content.get('model', content)
+    if isinstance(state, Mapping) and state and all(isinstance(value, Tensor) for value in state.values()):
+        return {str(name).removeprefix('module.'): value for name, value in state.items()}, None
+    raise ValueError(f'{path} holds no network weights: give a checkpoint of BasicSR, such as models/net_g_latest.pth.')
+
+
+def described_options(description: Mapping[str, Any], scale: int, source: str) -> dict[str, Any]:
+    """Return the block `network_g` of weights that describe themselves.
+
+    Args:
+        description (Mapping[str, Any]): Of the weights.
+        scale (int): Scale factor that the network will work at.
+        source (str): Where the weights come from, for messages.
+
+    Returns:
+        dict[str, Any]: The block.
+
+    Raises:
+        ValueError: The weights were not trained for this scale, their network is not registered, it does not take these
+            options, or they name a file, which BasicSR's networks may load with code in it, or one to be fetched.
+    """
+    options, scales = dict(description['network_g']), description['scales']
+    if scale not in scales:
+        raise ValueError(
+            f'{source} was trained for {scales_text(scales)}, not for x{scale}: give images or weights of the same '
+            'scale, or --opt with an option file to use it all the same.'
+        )
+    if options['type'] not in ARCH_REGISTRY:
+        raise ValueError(
+            f'{source} was written for the network {options["type"]!r}, which is not registered: install the package '
+            'that it comes from.'
+        )
+    text = json.dumps(options, default=str)
+    if '"VGGFeatureExtractor"' in text:
+        raise ValueError(
+            f'{source} names VGGFeatureExtractor, which makes no images and would be fetched over the network: give '
+            'the weights of a network for super-resolution.'
+        )
+    paths = re.findall(r'"(\w*path)": "', text)
+    if paths:
+        raise ValueError(
+            f'{source} names a file for its network to load ({paths[0]}), which may hold code: give --opt with an '
+            'option file that you trust.'
+        )
+    check_constructor_options(options, ARCH_REGISTRY.get(options['type']), f'the description in {source}')
+    return options
+
+
+def read_network_options(path: str | os.PathLike[str], scale: int) -> dict[str, Any]:
+    """Read the block `network_g` of an option file.
+
+    Args:
+        path (str | PathLike): YAML file as BasicSR takes it.
+        scale (int): Scale factor that the network will work at.
+
+    Returns:
+        dict[str, Any]: The block.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no YAML, has no such block, or its network is unknown or works at another scale.
+    """
+    block = read_option_file(path).get('network_g')
+    if not isinstance(block, Mapping):
+        raise ValueError(f'{path} has no block network_g: give the option file that the weights were trained with.')
+    require(block, ['type'], f'network_g of {path}')
+    if block['type'] not in ARCH_REGISTRY:
+        raise ValueError(f'{path} names the network {block["type"]!r}, which is not registered: correct its name.')
+    check_constructor_options(block, ARCH_REGISTRY.get(block['type']), f'network_g of {path}')
+    upscale = block.get('upscale', scale)
+    scales = upscale if isinstance(upscale, list) else [upscale]
+    if scale not in scales:
+        raise ValueError(
+            f'{path} describes a network for {scales_text(scales)}, but the images are given at x{scale}: give images, '
+            'or weights with their option file, of the same scale.'
+        )
+    return dict(block)

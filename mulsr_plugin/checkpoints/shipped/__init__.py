@@ -1,0 +1,136 @@
+"""Trained weights that come with the package: which there are, what they were trained for, and loading them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mulsr_plugin.checkpoints.weights import check_weights_fit, select_weights
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ShippedWeights:
+    """One entry of the registry ``registry.json``.
+
+    Attributes:
+        name: What option files and ``--weights`` call it.
+        file: File in this folder, in BasicSR's form with the weights under ``params``.
+        sha256: Checksum of the file.
+        scale: Scale factor that it was trained for.
+        network_g: Block ``network_g`` of the network.
+        data: What it was trained on.
+        protocol: What it was trained for, in one line.
+        figures: Mean metrics over the test scenes by protocol, as ``metrics_<data set>.csv`` has them.
+        licence: Licence of the weights.
+        default: Whether it is what its scale stands for where no weights are named.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    scale: int
+    network_g: dict[str, Any]
+    data: str
+    protocol: str
+    licence: str
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    default: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return FOLDER / self.file
+
+
+@lru_cache(maxsize=1)
+def shipped_weights() -> dict[str, ShippedWeights]:
+    """Return the weights that come with the package, by name."""
+    entries = json.loads((FOLDER / 'registry.json').read_text(encoding='utf-8'))
+    return {name: ShippedWeights(name=name, **entry) for name, entry in entries.items()}
+
+
+def default_weights(scale: int) -> ShippedWeights:
+    """Return the weights that stand for a scale where none are named.
+
+    Args:
+        scale: Scale factor.
+
+    Raises:
+        ValueError: There are none for this scale.
+    """
+    for weights in shipped_weights().values():
+        if weights.default and weights.scale == scale:
+            return weights
+    scales = ' and '.join(f'x{weights.scale}' for weights in shipped_weights().values() if weights.default)
+    raise ValueError(f'No weights for x{scale} come with the package (only for {scales}): name a file of weights.')
+
+
+def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the file of shipped weights for their name; anything else is the path of a file and returned as it is.
+
+    A file of that name in the working directory comes first.
+
+    Args:
+        name_or_path: Name of shipped weights, or a path.
+
+    Raises:
+        ValueError: The shipped file differs from its checksum.
+        FileNotFoundError: Neither such weights nor such a file exist, and it looks like a name.
+    """
+    path = Path(name_or_path)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    weights = shipped_weights().get(str(name_or_path))
+    if weights is None:
+        known = ', '.join(shipped_weights())
+        raise FileNotFoundError(f'{path} is neither a file nor the name of shipped weights, which are {known}.')
+    if hashlib.sha256(weights.path.read_bytes()).hexdigest() != weights.sha256:
+        raise ValueError(f'{weights.path} is not the file that was shipped: install mulsr-plugin again.')
+    return weights.path
+
+
+def load_pretrained(name: str) -> nn.Module:
+    """Build a network and load shipped weights.
+
+    Example::
+
+        from mulsr_plugin.models.inference import super_resolve
+        from mulsr_plugin.checkpoints.shipped import load_pretrained
+
+        net = load_pretrained('mulsr_cave_x8_small')
+        result = super_resolve(net, lq, rgb)  # (1, L, h, w) and (1, 3, 8 h, 8 w) in [0, 1]
+
+    Args:
+        name: One of :func:`shipped_weights`.
+
+    Returns:
+        The network on the CPU in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There are no such weights.
+        ValueError: The file differs from its checksum.
+    """
+    from mulsr_plugin import register
+
+    register()
+    from basicsr.archs import build_network
+
+    from mulsr_plugin.checkpoints.files import load_safely
+
+    path = find_weights(name)
+    if name not in shipped_weights():
+        raise FileNotFoundError(f'No weights {name} come with the package, only {", ".join(shipped_weights())}.')
+    net = build_network(dict(shipped_weights()[name].network_g))
+    state = select_weights(load_safely(path), 'params', str(path))
+    check_weights_fit(net, state, str(path))
+    net.load_state_dict(state)
+    return net.eval()

@@ -1,0 +1,130 @@
+"""Network weights out of checkpoints: which of them are meant, and why they do not fit a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+StateDict = Mapping[str, Tensor]
+
+
+def select_weights(content: Any, param_key: str | None, path: str) -> dict[str, Tensor]:
+    """Pick the state dict out of a checkpoint; ``params`` stands in for a missing ``params_ema``, as in BasicSR.
+
+    Args:
+        content: What :func:`mulsr_plugin.checkpoints.files.load_safely` returned.
+        param_key: ``path: param_key_g`` of the option file; None where the file is the state dict itself.
+        path: Where the checkpoint comes from, for the message.
+
+    Returns:
+        The state dict, without the prefix ``module.``.
+
+    Raises:
+        ValueError: The checkpoint holds no such weights; the sentence says which it holds.
+    """
+    weights = content
+    if param_key is not None and isinstance(content, Mapping):
+        weights = content.get(param_key, content.get('params') if param_key == 'params_ema' else None)
+    if not _is_state_dict(weights):
+        raise ValueError(f'{path} holds no network weights under {param_key!r}: {_what_it_holds(content)}')
+    return {name[7:] if name.startswith('module.') else name: value for name, value in weights.items()}
+
+
+def check_weights_fit(net: nn.Module, weights: StateDict, path: str) -> None:
+    """Refuse weights of another network in one sentence that names the first differences and the likely reason.
+
+    Args:
+        net: Network to load them into.
+        weights: State dict.
+        path: Where the weights come from, for the message.
+
+    Raises:
+        ValueError: Names or shapes differ from those of ``net``.
+    """
+    own = net.state_dict()
+    reshaped = [
+        f'{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
+        for name in own
+        if name in weights and own[name].shape != weights[name].shape
+    ]
+    differences = {
+        'missing': [name for name in own if name not in weights],
+        'unknown': [name for name in weights if name not in own],
+        'of other shape': reshaped,
+    }
+    problems = [f'{len(names)} {what} (first: {names[0]})' for what, names in differences.items() if names]
+    if problems:
+        raise ValueError(
+            f'{path} does not fit network {type(net).__name__}: {", ".join(problems)}; {_likely_reason(own, weights)}.'
+        )
+
+
+def check_weights_overlap(net: nn.Module, weights: StateDict, path: str) -> None:
+    """Refuse weights of which nothing fits, for ``strict_load_g: false``, which leaves out what does not.
+
+    Args:
+        net: Network to load them into.
+        weights: State dict.
+        path: Where the weights come from, for the message.
+
+    Raises:
+        ValueError: No tensor has name and shape of one of ``net``.
+    """
+    own = net.state_dict()
+    if not any(name in weights and weights[name].shape == value.shape for name, value in own.items()):
+        raise ValueError(
+            f'{path} has no weights that fit network {type(net).__name__}, so nothing would be loaded; '
+            f'{_likely_reason(own, weights)}.'
+        )
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(tensor, Tensor) for tensor in value.values())
+
+
+def _what_it_holds(content: Any) -> str:
+    """Tell what stands in a file in place of the weights wanted, and what to do about it."""
+    if not isinstance(content, Mapping):
+        return f'it holds {type(content).__name__}; give a checkpoint in the form of BasicSR.'
+    keys = [str(key) for key, value in content.items() if _is_state_dict(value)]
+    if 'model' in keys:
+        return "it looks like an authors' file; convert it with scripts/convert_author_checkpoint.py."
+    if keys:
+        return f'it has {" and ".join(keys)}; set path: param_key_g: {keys[0]}.'
+    if {'optimizers', 'iter'} <= content.keys():
+        return 'it is a training state; the weights are in the folder models beside it.'
+    if _is_state_dict(content):
+        return (
+            "it is a bare state dict, as authors publish; convert an authors' file with "
+            'scripts/convert_author_checkpoint.py, or set path: param_key_g: ~ for one of this network.'
+        )
+    return 'it is no checkpoint in the form of BasicSR; give one, such as models/net_g_latest.pth.'
+
+
+def _likely_reason(own: StateDict, weights: StateDict) -> str:
+    """Say why weights differ from those of a network, as far as names and shapes tell it."""
+    # these need the registered networks, whose registration needs this module
+    from mulsr_plugin.checkpoints.authors import recognise_network
+    from mulsr_plugin.checkpoints.recognition import network_options
+
+    try:
+        network = recognise_network(dict(weights))
+    except ValueError:
+        pass
+    else:
+        return f"these are names of the authors' {network}: convert the file with scripts/convert_author_checkpoint.py"
+    try:
+        theirs, ours = network_options(weights, 0), network_options(own, 0)
+    except ValueError:  # at least one of them is a network that is not ours
+        theirs = ours = {}
+    if theirs.get('type') != ours.get('type'):
+        return f'the file holds weights of {theirs["type"]}: set network_g: type: {theirs["type"]}'
+    different = [f'{key}: {value}' for key, value in theirs.items() if value != ours.get(key)]
+    if different:
+        return f'the file was written with {", ".join(different)}: set network_g so'
+    shared = len(own.keys() & weights.keys())
+    if shared < len(own) / 2:
+        return f'only {shared} of {len(own)} names agree, so it is of another network: set network_g: type'
+    return 'set network_g as it was in the training that wrote the file'

@@ -1,0 +1,1 @@
+"""Command lines; modules of this package import what is heavy only when a command runs."""

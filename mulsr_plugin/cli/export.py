@@ -1,0 +1,91 @@
+"""Write a trained network as a file that runs without this package: ONNX (*.onnx) or PyTorch's export (*.pt2).
+
+The file is written only after its results agree with the network's. It takes one image at a time, `lq` (1, bands, h, w)
+and, for guided networks, `rgb` (1, channels, scale * h, scale * w), float32 in [0, 1], of any size unless --fixed says
+otherwise. Bands and scale are fixed, and all bands are computed at once. A *.pt2 file of MulSR is loaded after `import
+mulsr_plugin.ops.scans`. Scale and bands are those of the training unless given. Example:
+
+    python scripts/export.py experiments/NAME/models/net_g_latest.pth mulsr_x8.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from torch import nn
+
+from mulsr_plugin import register
+from mulsr_plugin.apps.export import ExportedSizes, export_network
+from mulsr_plugin.checkpoints.description import scales_text
+from mulsr_plugin.checkpoints.networks import load_network, read_weights
+from mulsr_plugin.checkpoints.shipped import find_weights
+from mulsr_plugin.cli.arguments import whole_number
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'checkpoint',
+        metavar='CHECKPOINT',
+        help='*.pth of BasicSR, *.safetensors, or the name of weights of the package',
+    )
+    parser.add_argument('target', metavar='TARGET', help='file to write: *.onnx or *.pt2')
+    parser.add_argument(
+        '--scale', type=whole_number(1), help='scale factor; default: the one that the weights are described for'
+    )
+    parser.add_argument(
+        '--bands', type=whole_number(1), help='bands of the cubes; default: as the weights are described'
+    )
+    parser.add_argument(
+        '--guide-channels', type=whole_number(1), help='channels of the guide; default: as the network takes'
+    )
+    parser.add_argument('--opt', '-opt', help='option file with the network, where the weights do not tell it')
+    parser.add_argument(
+        '--fixed',
+        type=whole_number(1),
+        nargs=2,
+        metavar=('H', 'W'),
+        help='size of the low-resolution cubes; default: any size',
+    )
+    return parser
+
+
+def load(args: argparse.Namespace) -> tuple[nn.Module, ExportedSizes]:
+    """Load the network and find out what it shall take."""
+    path = find_weights(args.checkpoint)
+    description = read_weights(path)[1] or {}
+    scales = description.get('scales', [])
+    if args.scale is None and len(scales) != 1:
+        described = f'is for {scales_text(scales)}' if scales else 'does not tell its scale'
+        raise ValueError(f'{path} {described}: give --scale.')
+    scale = args.scale or scales[0]
+    net, _ = load_network(path, scale, args.opt)
+    num_bands = args.bands or getattr(net, 'num_bands', description.get('num_bands'))
+    if num_bands is None:
+        raise ValueError(f'{path} does not tell how many bands its cubes have: give --bands.')
+    num_guide_ch = args.guide_channels or getattr(net, 'num_guide_ch', description.get('num_guide_ch'))
+    sizes = ExportedSizes(num_bands, scale, num_guide_ch or 3)
+    if args.fixed:
+        sizes = sizes._replace(height=args.fixed[0], width=args.fixed[1], is_fixed=True)
+    return net, sizes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, export, and tell a user's mistake in one line."""
+    args = build_parser().parse_args(argv)
+    register()
+    try:
+        net, sizes = load(args)
+        difference = export_network(net, args.target, sizes)
+    except (ValueError, OSError, ImportError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.target}: results differ by at most {difference:.1e} from the network')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Scenes of published data sets and of folders, as :class:`mulsr_plugin.data.cube.SourceScene`."""

@@ -1,0 +1,165 @@
+"""Saving, resuming and loading, with descriptions, exact resumes and no code run from files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from torch import nn
+
+from mulsr_plugin.checkpoints.description import describe_weights, description_in, other_use, used_scales
+from mulsr_plugin.checkpoints.files import DESCRIPTION_KEY, load_safely, save_atomically
+from mulsr_plugin.checkpoints.shipped import find_weights
+from mulsr_plugin.checkpoints.states import remove_old_states
+from mulsr_plugin.checkpoints.weights import check_weights_fit, check_weights_overlap, select_weights
+from mulsr_plugin.models.resume_options import check_resume_options
+
+
+class CheckpointedModel(SRModel):
+    """BasicSR's SRModel with checkpoints that are written whole or not at all, described, and loaded without code.
+
+    Subclasses set ``_options``, the options that a resumed run is compared with, before anything is saved.
+
+    Attributes:
+        extra_training_state: Called at every save: what a state must hold besides for an exact resume. The plugin's
+            own launcher sets it. Default: nothing.
+    """
+
+    _options: dict[str, Any]
+    extra_training_state: Callable[[], dict[str, Any]] = dict
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Write networks and training state; a disk that refuses in the middle of a run is logged and survived.
+
+        Raises:
+            OSError: The last weights of the run cannot be written.
+        """
+        # before anything is written: the first process may fail at that, and the others must not wait for it here
+        extra = {} if current_iter == -1 else self.extra_training_state()
+        try:
+            if hasattr(self, 'net_g_ema'):
+                self.save_network([self.net_g, self.net_g_ema], 'net_g', current_iter, ['params', 'params_ema'])
+            else:
+                self.save_network(self.net_g, 'net_g', current_iter)
+            self.save_training_state(epoch, current_iter, extra)
+        except OSError as error:
+            if current_iter == -1:
+                raise
+            get_root_logger().error(f'{error} Training goes on without the state of iteration {current_iter}.')
+        else:
+            self._remove_old_states(current_iter)
+
+    @master_only
+    def _remove_old_states(self, current_iter: int) -> None:
+        """Remove what ``keep_states`` does not keep."""
+        keep, path = self.opt['logger'].get('keep_states'), self.opt['path']
+        if keep is None or current_iter == -1:
+            return
+        records = getattr(self, 'best_metric_results', {}).values()
+        best = {result['iter'] for record in records for result in record.values()}
+        try:
+            remove_old_states(path['models'], path['training_states'], current_iter, keep, best)
+        except OSError as error:
+            get_root_logger().warning(f'An old training state could not be removed ({error}).')
+
+    @master_only
+    def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
+        """Write network weights in BasicSR's form with their description beside them, whole or not at all."""
+        nets = net if isinstance(net, list) else [net]
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        content = {
+            key: {name: value.cpu() for name, value in self.get_bare_model(n).state_dict().items()}
+            for n, key in zip(nets, keys)
+        }
+        if net_label == 'net_g':
+            content[DESCRIPTION_KEY] = self._describe_weights()
+        number = 'latest' if current_iter == -1 else current_iter
+        save_atomically(content, os.path.join(self.opt['path']['models'], f'{net_label}_{number}.pth'))
+
+    def _describe_weights(self) -> dict[str, Any]:
+        channels = (getattr(self, name).shape[1] if hasattr(self, name) else None for name in ('lq', 'rgb'))
+        return describe_weights(self.opt, *channels)
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int, extra: Mapping[str, Any] | None = None) -> None:
+        """Write the training state in BasicSR's form, with the ``extra`` that an exact resume needs besides."""
+        if current_iter == -1:
+            return
+        state = {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'best_metric_results': getattr(self, 'best_metric_results', {}),
+            'options': self._options,
+            **(extra or {}),
+        }
+        save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Restore optimisers and schedulers; warn where the run will not go on exactly (BasicSR's own script).
+
+        How the optimiser computes (``fused``, ``foreach``, ``capturable``) is what the options say now. Other options
+        that have changed since are told.
+
+        Raises:
+            ValueError: The state is of no use with the options of this run.
+        """
+        notes, is_comparable = check_resume_options(resume_state, self._options, self.opt['train']['total_iter'])
+        if 'network_g' in (self.opt['path'].get('ignore_resume_networks') or []):
+            start = self.opt['path'].get('pretrain_network_g') or 'random weights'
+            notes.append(
+                f'path: ignore_resume_networks: optimiser and schedule go on, but network_g starts from {start}.'
+            )
+        for note in notes:
+            get_root_logger().warning(note)
+        for optimizer, state in zip(self.optimizers, resume_state['optimizers']):
+            for group, stored in zip(optimizer.param_groups, state['param_groups']):
+                stored.update({key: group[key] for key in ('fused', 'foreach', 'capturable') if key in group})
+        super().resume_training(resume_state)
+        if is_comparable and resume_state.get('best_metric_results'):
+            self.best_metric_results = resume_state['best_metric_results']
+        if not resume_state.get('is_exact'):  # set by mulsr_plugin.train, never stored
+            # the seed as at the start of the run would make the loader draw the crops of the first epoch again
+            torch.manual_seed(self.opt['manual_seed'] + self.opt['rank'] + resume_state['iter'])
+            get_root_logger().warning(
+                f'Epoch {resume_state["epoch"]} is restarted from its beginning, so this run will not end with the '
+                'weights of an uninterrupted one; runs started and resumed with "python -m mulsr_plugin.train" do.'
+            )
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
+        """Load weights written by BasicSR or by this model, without running code from the file.
+
+        ``load_path`` may also name weights that come with the package, see :mod:`mulsr_plugin.checkpoints.shipped`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is damaged, has no weights under ``param_key``, or belongs to another network.
+        """
+        load_path = str(find_weights(load_path))
+        content = load_safely(load_path)
+        weights = select_weights(content, param_key, load_path)
+        get_root_logger().info(f'Loading {type(net).__name__} weights from {load_path}.')
+        bare = self.get_bare_model(net)
+        if strict:
+            check_weights_fit(bare, weights, load_path)
+        else:
+            check_weights_overlap(bare, weights, load_path)
+            self._print_different_keys_loading(bare, weights, strict)
+        bare.load_state_dict(weights, strict=strict)
+        if net is self.net_g:  # not again for its averages
+            self._compare_use(content, load_path)
+
+    def _compare_use(self, content: Any, path: str) -> None:
+        """Warn of weights that were trained otherwise than they are used, which their tensors do not show."""
+        description = description_in(content)
+        differences = other_use(description, self.opt['network_g'], used_scales(self.opt)) if description else []
+        if differences:
+            get_root_logger().warning(f'{path} was trained for {", ".join(differences)}; make sure that this is meant.')

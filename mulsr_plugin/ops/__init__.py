@@ -1,0 +1,1 @@
+"""Differentiable operations that the networks share; PyTorch alone is needed."""

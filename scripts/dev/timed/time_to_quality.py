@@ -1,0 +1,174 @@
+"""Quality on the test scenes against minutes of training: MulSR here beside the authors' release.
+
+    git clone https://github.com/qianngli/MulSR
+    python -m scripts.dev.timed.time_to_quality --reference MulSR --minutes 8
+
+Every training gets the same minutes on the same device and scenes; tests do not count, what happens at the first batch
+(compiling included) does. The release runs its own loader and loop from its clone; its weights are tested by the same
+code as ours. Writes time_to_quality.csv, .md and, with pip install -e .[plots], .png. A call goes on with the trainings
+that are missing; with --only it runs one of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+
+from mulsr_plugin import register
+from mulsr_plugin.cli.arguments import whole_number
+from scripts.dev.speed.authors_release import AuthorsRelease
+from scripts.dev.timed.training import (
+    OurTraining,
+    PointTable,
+    ReferenceTraining,
+    add_arguments,
+    load_scenes,
+    minutes_to_reach,
+    read_training_options,
+    train_against_clock,
+    write_mats,
+)
+
+OPTIONS = [Path(f'options/train_mulsr_cave_x8{suffix}.yml') for suffix in ('_fast', '_joint_bf16', '')]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--reference', type=Path, metavar='CLONE', help="clone of the authors' repository")
+    parser.add_argument(
+        '--opt', type=Path, nargs='+', default=OPTIONS, help='trainings of ours; default: fast, joint bf16 and per band'
+    )
+    add_arguments(parser, minutes=8, every=0.5, out='results/time_to_quality')
+    parser.add_argument('--only', help='run one training: the name of an option file without .yml, or release')
+    parser.add_argument(
+        '--workers', type=whole_number(0), default=12, help="processes of the release's loader; default: 12"
+    )
+    parser.add_argument('--batch-size', type=whole_number(1), help='of all trainings; default: as in the option files')
+    parser.add_argument('--gt-size', type=whole_number(1), help='side of the crops; default: as in the option files')
+    parser.add_argument('--modules', type=whole_number(1), help='modules of MulSR; default: as in the option files')
+    return parser
+
+
+def read_options(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Read an option file and set what the command line says."""
+    opt = read_training_options(path, args.data)
+    changes = {'batch_size_per_gpu': args.batch_size, 'gt_size': args.gt_size}
+    opt['datasets']['train'].update({key: value for key, value in changes.items() if value is not None})
+    if args.modules is not None:
+        opt['network_g']['num_modules'] = args.modules
+    return opt
+
+
+def trainings(args: argparse.Namespace, options: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Any]]:
+    """Return what builds each training, by its name."""
+    device = torch.device(args.device)
+    built: dict[str, Callable[[], Any]] = {
+        name: lambda name=name, opt=opt: OurTraining(name, opt, device) for name, opt in options.items()
+    }
+    if args.reference is not None:
+        release, first = AuthorsRelease(args.reference), next(iter(options.values()))
+        folder = args.out / 'mat'
+
+        def build_release() -> ReferenceTraining:
+            mats = write_mats(args.data / 'train.lmdb', folder)
+            training = ReferenceTraining(release, first, mats, args.workers, device)
+            training.name = 'release'
+            return training
+
+        built['release'] = build_release
+    return built
+
+
+def table_text(table: Any, names: Sequence[str], command: str) -> str:
+    """Set the results out in Markdown: where every training ended, and when it had reached the release's end."""
+    goal = table.of('release')[-1].values['psnr'] if table.of('release') else None
+    lines = [command, '', table.head.strip('# \n'), '']
+    lines += ['| training | minutes | iterations | PSNR | SSIM | SAM | minutes to the PSNR of the release |']
+    lines += ['|---|---|---|---|---|---|---|']
+    for name in names:
+        points = table.of(name)
+        if not points:
+            continue
+        last, reached = points[-1], None if goal is None else minutes_to_reach(points, goal)
+        quality = ' | '.join(f'{last.values[key]:.4f}' for key in ('psnr', 'ssim', 'sam'))
+        when = '' if goal is None else 'not reached' if reached is None else f'{reached:.2f}'
+        lines.append(f'| {name} | {last.minutes:.2f} | {last.iterations} | {quality} | {when} |')
+    return '\n'.join(lines) + '\n'
+
+
+def draw(table: Any, names: Sequence[str], path: Path) -> None:
+    """Draw PSNR against minutes."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
+    for name in names:
+        points = table.of(name)
+        axes.plot([p.minutes for p in points], [p.values['psnr'] for p in points], '.-', label=name)
+    axes.set(xlabel='minutes of training', ylabel='PSNR of the test scenes (dB)')
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the trainings that are missing; a user's mistake ends the program with one line."""
+    args = build_parser().parse_args(argv)
+    register()
+    try:
+        return compare(args)
+    except (ValueError, OSError, ImportError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Run the trainings that are missing and write the table and the plot."""
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda was given, but PyTorch sees no GPU; leave it out.')
+    options = {path.stem: read_options(path, args) for path in args.opt}
+    first = next(iter(options.values()))
+    built = trainings(args, options)
+    if args.only is not None and args.only not in built:
+        raise ValueError(f'--only {args.only} is none of {", ".join(built)}.')
+    scenes, machine = load_scenes(first, args)
+    batch = first['datasets']['train']
+    protocol = f'{scenes.describe()}; batches of {batch["batch_size_per_gpu"]} crops of {batch["gt_size"]}; {machine}'
+    table = PointTable(args.out / 'time_to_quality.csv', ' '.join(protocol.split()))
+    for name, build in built.items():
+        if args.only in (None, name) and not table.is_complete(name, args.minutes):
+            net = build_network(dict(options.get(name, first)['network_g']))
+            training = build()
+            points = train_against_clock(training, net, scenes, args.minutes, args.every)
+            table.replace(name, (print_point(point) for point in points))
+    text = table_text(table, list(built), shlex.join(['python', *sys.argv]))
+    (args.out / 'time_to_quality.md').write_text(text, encoding='utf-8')
+    print(text)
+    try:
+        draw(table, [name for name in built if table.of(name)], args.out / 'time_to_quality.png')
+    except ImportError:
+        print('no plot: pip install mulsr-plugin[plots]')
+    return 0
+
+
+def print_point(point: Any) -> Any:
+    """Print a point and pass it on."""
+    print(
+        f'{point.training}: {point.minutes:.2f} min, {point.iterations} it, {point.values["psnr"]:.3f} dB', flush=True
+    )
+    return point
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""train_on_gpu.py in short pieces, from scenes to a test, with the state carried between machines."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import multiprocessing
+import os
+import runpy
+import shutil
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mulsr_plugin.training.stop_signals import EXIT_STOPPED
+from scripts.dev.gpu_pieces.file_parts import split_files
+
+ROOT = Path(__file__).resolve().parents[2]
+TOTAL_ITER = 6
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(
+    ['mulsr_plugin.training.trainer', 'mulsr_plugin.training.tester', 'tests.reliability.runs', __name__]
+)
+
+
+@pytest.fixture
+def machine(tmp_path, demo_scenes):
+    """A working directory with small option files and three synthetic scenes."""
+
+    def make(name):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copytree(demo_scenes, folder / 'scenes')
+        opt = yaml.safe_load((ROOT / 'options' / 'train_mulsr_cave_x8_cpu.yml').read_text())
+        opt['name'] = 'tiny'
+        opt['datasets']['train'].update(gt_size=16, crops_per_image=4, num_worker_per_gpu=0)
+        opt['network_g'].update(num_feat=8)
+        opt['train'].update(total_iter=TOTAL_ITER, bands_per_chunk=31)
+        opt['val'].update(val_freq=3, crop_size=16, bands=2, metrics={'psnr': opt['val']['metrics']['psnr']})
+        opt['logger'].update(print_freq=1, save_checkpoint_freq=3, use_tb_logger=False)
+        (folder / 'train.yml').write_text(yaml.safe_dump(opt))
+        test = yaml.safe_load((ROOT / 'options' / 'test_mulsr_cave_x8.yml').read_text())
+        test['num_gpu'] = 0
+        test['val'].update(save_img=False, save_cube=None, max_images=1, bands=2, metrics=opt['val']['metrics'])
+        (folder / 'test.yml').write_text(yaml.safe_dump(test))
+        return folder
+
+    return make
+
+
+def call(folder, *options, expect=0):
+    """Call the script; its programs are forked from one that has imported everything, and write into a file."""
+    log = folder / f'{time.monotonic_ns()}.txt'
+    script = runpy.run_module('scripts.dev.gpu_pieces.train_on_gpu')
+
+    def run(arguments):
+        process = CONTEXT.Process(target=program, args=(folder, [str(word) for word in arguments], log))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    before = os.getcwd()
+    os.chdir(folder)
+    script['main'].__globals__['run'] = run
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            code = script['main'](['--opt', 'train.yml', '--test-opt', 'test.yml', '--data', 'data', *options])
+    finally:
+        os.chdir(before)
+    output = output.getvalue() + (log.read_text() if log.exists() else '')
+    assert code == expect, output[-3000:]
+    return output
+
+
+def program(folder, arguments, log):
+    """Do what ``python -m MODULE ...`` does, in a process of its own."""
+    os.chdir(folder)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    torch.set_num_threads(1)
+    assert arguments[0] == '-m'
+    sys.argv = arguments[1:]
+    importlib.import_module(arguments[1]).main()
+
+
+def prepare(folder):
+    """Two scenes to train with and one to test, as --input would make them of the whole of CAVE."""
+    main = runpy.run_module('mulsr_plugin.cli.prepare')['main']
+    data = ['--input', str(folder / 'scenes'), '--output', str(folder / 'data')]
+    assert main(['cave', *data, '--test-scenes', 'demo_03']) == 0
+
+
+def weights(folder):
+    path = folder / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth'
+    return torch.load(path, weights_only=True)['params_ema']
+
+
+def test_a_training_in_pieces_on_two_machines_is_that_of_one_piece(machine):
+    whole, first, second = machine('whole'), machine('first'), machine('second')
+    for folder in (whole, first):
+        prepare(folder)
+    output = call(whole, '--state', 'state')
+    assert f'Iterations 0 to {TOTAL_ITER}' in output and 's waiting for data' in output
+    assert (whole / 'results' / 'tiny' / 'metrics_CAVE_noise_free.csv').is_file()
+    # the fork server has started longer ago than that, so the piece ends after its first iteration
+    pieces = ['--minutes', '0.2', '--reserve', '0.15', '--state', 'state', '--part-mib', '0.05']
+    output = call(first, *pieces, expect=EXIT_STOPPED)
+    assert 'give the same command again' in output and 'The time budget ends this run' in output
+    shutil.copytree(first / 'state', second / 'state')
+    split_files(first / 'data', ['train.lmdb/data.mdb', 'test.lmdb/data.mdb'], second / 'parts', 0.3)
+    output = call(second, '--input', 'parts', '--state', 'state', '--state-out', 'newer')
+    assert 'Taken up from state: iteration 1.' in output
+    assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
+    with open(second / 'experiments' / 'tiny' / 'pieces.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['from_iteration'], row['to_iteration']) for row in rows] == [('0', '1'), ('1', str(TOTAL_ITER))]
+    assert (second / 'newer' / 'parts.json').is_file()
+    assert 'Tested already' in call(second)
+
+
+def test_missing_data_and_broken_input(machine):
+    folder = machine('empty')
+    assert 'error: data has no train.lmdb and test.lmdb: give --input' in call(folder, expect=1)
+    (folder / 'parts').mkdir()
+    (folder / 'parts' / 'parts.json').write_text('{}')
+    assert 'is damaged or of another program' in call(folder, '--input', 'parts', expect=1)
+
+
+def test_summary_of_a_log():
+    speed = runpy.run_module('scripts.dev.gpu_pieces.train_on_gpu')['speed']
+    line = '[x..][epoch:  0, iter:       {}, lr:(1e-4,)] [eta: 0:00:10, time (data): {} ({})] l_pix: 1.0e-1 {}\n'
+    log = line.format(1, '0.300', '0.100', '') + line.format(2, '0.100', '0.000', '')
+    assert speed(log) == '0.200 s per iteration, of which 0.050 s waiting for data.'
+    log = line.format(1, '0.3', '0.1', 'gpu_percent: 9.0000e+01 ') + line.format(2, '0.1', '0', 'gpu_percent: 9.8e+01 ')
+    assert speed(log).endswith('waiting for data, GPU busy 94 % of the time.')
+    assert speed('nothing') == 'no iteration was logged.'
