@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from mulsr_plugin import autoload, register
-
-from .processes import run_python
+from tests.processes import run_python
 
 EXPECTED = {kind: sorted(names) for kind, names in autoload.NAMES.items()}
 

@@ -15,9 +15,9 @@ import yaml
 
 from mulsr_plugin import autoload, doctor, register
 from mulsr_plugin.data.store.writer import CubeStoreWriter
+from tests.processes import run_python
 
 from .models.tiny import make_options
-from .processes import run_python
 
 
 @pytest.fixture

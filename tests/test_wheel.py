@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .processes import ROOT, run_python
+from tests.processes import ROOT, run_python
 
 SOURCES = ('pyproject.toml', 'setup.py', 'LICENSE', 'README.md')
 

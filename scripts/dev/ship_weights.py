@@ -3,7 +3,8 @@
 Takes the averaged weights where there are any. Figures are those of the tables that a test has left in --results.
 Example:
 
-    python -m scripts.dev.ship_weights mulsr_cave_x8 experiments/train_mulsr_cave_x8_joint_bf16/models/net_g_latest.pth \\
+    python -m scripts.dev.ship_weights mulsr_cave_x8 \\
+        experiments/train_mulsr_cave_x8_joint_bf16/models/net_g_latest.pth \\
         --opt options/train_mulsr_cave_x8_joint_bf16.yml --results results/mulsr_cave_x8 --default \\
         --data '22 scenes of CAVE' --training '3.5 hours on one GPU' --limits 'Trained on 31 bands of indoor scenes.'
 """
@@ -112,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     size = f'{file.stat().st_size / 2**20:.1f} MiB'
     shown = {key: value for key, value in network.items() if key != 'type'}
     card = (
-        (FOLDER / 'card_template.md')
+        Path(__file__)
+        .with_name('card_template.md')
         .read_text(encoding='utf-8')
         .format(
             **{key: entry[key] for key in ('file', 'sha256', 'data', 'protocol', 'licence')},

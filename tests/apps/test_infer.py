@@ -21,12 +21,12 @@ from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from scipy.io import savemat
 
+from mulsr_plugin.apps import infer as infer_module
 from mulsr_plugin.apps.infer import CubeFile, InferenceJob, infer
 from mulsr_plugin.data.cube import Cube, GeoReference
 from mulsr_plugin.data.formats import read_cube, write_cube
 from mulsr_plugin.data.sources.pair import PairFiles
 from mulsr_plugin.models import inference
-from mulsr_plugin.utils import infer as infer_module
 from tests.processes import started_python
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -211,7 +211,9 @@ def test_fused_adam_and_going_over_to_it(tiny_stores, tmp_path):
     assert later.optimizer_g.param_groups[0]['fused'] is True
     train(later, batches[1:], first=2)
     train(plain, batches[1:], first=2)
-    torch.testing.assert_close(weights(later), weights(plain), rtol=1e-5, atol=1e-6)
+    # Adam divides by the root of tiny averages, so the order of its sums shows: 2.5e-6 on an AMD EPYC, 1e-6 on a Xeon
+    torch.testing.assert_close(weights(later), weights(plain), rtol=1e-5, atol=1e-5)
+    assert (weights(later) - weights(plain)).abs().mean() < 1e-7
 
 
 @torch.library.custom_op('mulsr_tests::doubled', mutates_args=())

@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from .processes import ROOT, run_python
+from tests.processes import ROOT, run_python
 
 SCRIPT = str(ROOT / 'scripts' / 'link_basicsr.py')
 OPTIONS = """

@@ -110,8 +110,8 @@ def test_a_training_in_pieces_on_two_machines_is_that_of_one_piece(machine):
     output = call(whole, '--state', 'state')
     assert f'Iterations 0 to {TOTAL_ITER}' in output and 's waiting for data' in output
     assert (whole / 'results' / 'tiny' / 'metrics_CAVE_noise_free.csv').is_file()
-    # the fork server has started longer ago than that, so the piece ends after its first iteration
-    pieces = ['--minutes', '0.2', '--reserve', '0.15', '--state', 'state', '--part-mib', '0.05']
+    # building the network takes longer than that, so the piece ends after its first iteration
+    pieces = ['--minutes', '0.153', '--reserve', '0.15', '--state', 'state', '--part-mib', '0.05']
     output = call(first, *pieces, expect=EXIT_STOPPED)
     assert 'give the same command again' in output and 'The time budget ends this run' in output
     shutil.copytree(first / 'state', second / 'state')

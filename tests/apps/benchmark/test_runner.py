@@ -18,10 +18,10 @@ from basicsr.archs import build_network
 from skimage.metrics import peak_signal_noise_ratio
 from torch.nn import functional as F
 
+from mulsr_plugin.apps.benchmark import runner as module
 from mulsr_plugin.apps.benchmark.options import complete_options, load_benchmark_options
 from mulsr_plugin.apps.benchmark.runner import Benchmark, super_resolve
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
-from mulsr_plugin.utils import benchmark as module
 from tests.models.tiny import dataset_options, make_stores
 
 MULSR = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}

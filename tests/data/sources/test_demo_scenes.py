@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mulsr_plugin.data import demo_scenes as module
+from mulsr_plugin.data.sources import demo_scenes as module
 from mulsr_plugin.data.sources.cave import cave_scenes
 from mulsr_plugin.data.sources.demo_scenes import demo_scene, make_demo_scenes
 
