@@ -1,5 +1,6 @@
-"""Thin shim: the settings live in pyproject.toml."""
+"""Lists the packages, which pyproject.toml cannot once one of them lies elsewhere; all other settings are there."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-setup()
+# never the linked folder basicsr/
+setup(packages=[*find_packages(include=['mulsr_plugin', 'mulsr_plugin.*']), 'mulsr_plugin.options'])

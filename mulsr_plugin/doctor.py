@@ -1,6 +1,6 @@
 """Say what is installed, whether BasicSR sees the plugin, and whether data fit an option file.
 
-Run ``python -m mulsr_plugin.doctor [-opt FILE]``. Every finding is one line; a problem is followed by one line of
+Run ``mulsr doctor [-opt FILE]`` or ``python -m mulsr_plugin.doctor``. Every finding is one line; a problem is followed by one line of
 advice. The exit code is 1 if there is a problem and 0 otherwise.
 
 If ``import torch`` itself fails with "Failed to load the backend extension: mulsr_plugin", the folder of an editable
@@ -16,7 +16,6 @@ torch.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import logging
@@ -148,14 +147,16 @@ def check_option_file(report: Report, path: str) -> None:
     """Open the data sets of an option file and compare them with its options."""
     import yaml
 
+    from mulsr_plugin.utils.options import find_option_file
+
     try:
-        options = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        options = yaml.safe_load(find_option_file(path).read_text(encoding='utf-8'))
         datasets = dict(options['datasets'])
     except FileNotFoundError:
-        report.problem(f'{path} does not exist.', 'Correct the path; option files that ship with the plugin: options/.')
+        report.problem(f'{path} does not exist.', 'Correct the path; `mulsr options` lists those of the plugin.')
         return
     except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
-        report.problem(f'{path} is no option file: {" ".join(str(error).split())}', 'Compare it with one in options/.')
+        report.problem(f'{path} is no option file: {" ".join(str(error).split())}', 'Compare it with one of `mulsr options`.')
         return
     _check_model(report, options)
     for name, block in datasets.items():
@@ -167,11 +168,16 @@ def check_option_file(report: Report, path: str) -> None:
         _check_data_set(report, name, {**block, 'phase': name.split('_')[0], **shared}, options.get('network_g') or {})
 
 
-def main() -> int:
-    """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog='python -m mulsr_plugin.doctor', description=__doc__.split('\n')[0])
-    parser.add_argument('-opt', metavar='FILE', help='option file whose data sets are opened and checked')
-    args = parser.parse_args()
+def examine(option_file: str | None = None) -> int:
+    """Print all findings.
+
+    Args:
+        option_file: Path of an option file, or the name of a shipped one, whose data sets are checked too. Default:
+            None.
+
+    Returns:
+        Exit code: 1 if there is a problem, else 0.
+    """
     report = Report()
     report.section('Installation')
     check_installation(report)
@@ -181,15 +187,22 @@ def main() -> int:
         complete = check_names(report)
         report.section('Optional libraries')
         check_optional(report)
-        if args.opt is not None:
-            report.section(f'Options and data of {args.opt}')
+        if option_file is not None:
+            report.section(f'Options and data of {option_file}')
             if complete:
-                check_option_file(report, args.opt)
+                check_option_file(report, option_file)
             else:
                 report.note('not checked, because names are missing')
     found = report.num_problems
     report.section(f'{found} problem{"s" * (found > 1)} found.' if found else 'No problems found.')
     return int(found > 0)
+
+
+def main() -> int:
+    """Run the command ``mulsr doctor`` with the arguments of the process."""
+    from mulsr_plugin.__main__ import main as run_mulsr
+
+    return run_mulsr(['doctor', *sys.argv[1:]])
 
 
 def _editable_folder(installed: Distribution) -> Path | None:

@@ -1,6 +1,8 @@
+"""Prepare a data set; the same as ``mulsr prepare``."""
+
 import sys
 
-from mulsr_plugin.cli.prepare import main
+from mulsr_plugin.__main__ import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(['prepare', *sys.argv[1:]]))

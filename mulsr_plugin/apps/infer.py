@@ -80,6 +80,8 @@ class InferenceJob:
         spectral_response (str | None): Response of the guide's camera, see ``load_spectral_response``; for the spatial
             consistency. Default: None, unknown.
         force (bool): Replace an existing output. Default: False.
+        scale (int | None): Super-resolution factor: needed for a network without guide image whose weights do not name
+            it; else it must be that of the images and the network. Default: None, as these say.
     """
 
     weights: Path | None
@@ -93,6 +95,7 @@ class InferenceJob:
     tile_halo: int = DEFAULT_HALO
     spectral_response: str | None = None
     force: bool = False
+    scale: int | None = None
 
     @property
     def preview(self) -> Path:
@@ -176,13 +179,19 @@ def _log() -> logging.Logger:
 def _load(job: InferenceJob) -> tuple[Cube, Cube | None, int]:
     """Read cube and guide image, and tell the scale by their sizes; without a guide by weights or option file."""
     if isinstance(job.images, PairFiles):
-        return job.images.load()
+        cube, guide, scale = job.images.load()
+        if job.scale not in (None, scale):
+            raise ValueError(
+                f'The sizes of {job.images.cube} and {job.images.guide} make a scale of {scale}, but {job.scale} was '
+                'given: correct it, or leave it out.'
+            )
+        return cube, guide, scale
     if job.spectral_response is not None:
         raise ValueError(
             f'The spectral response {job.spectral_response} is that of the camera of a guide image, but there is none: '
-            'give --rgb, or leave --spectral-response out.'
+            'give a guide, or leave spectral_response out.'
         )
-    return read_cube(job.images.cube, **job.images.cube_options), None, _told_scale(job)
+    return read_cube(job.images.cube, **job.images.cube_options), None, job.scale or _told_scale(job)
 
 
 def _told_scale(job: InferenceJob) -> int:
@@ -196,8 +205,8 @@ def _told_scale(job: InferenceJob) -> int:
     scale = scales[0] if isinstance(scales, list) and len(scales) == 1 else scales
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
         raise ValueError(
-            'The size of the guide image tells the scale, but there is none: give --rgb or, for a network that takes '
-            'no guide image, --weights and with --opt the option file of its training.'
+            'The size of the guide image tells the scale, but there is none: give a guide or, for a network that takes '
+            'none, its weights and the scale.'
         )
     return scale
 
@@ -297,7 +306,7 @@ def _check_fit(job: InferenceJob, net: nn.Module, name: str, cube: Cube, guide: 
 def _check_guide(job: InferenceJob, net: nn.Module, name: str, guide: Cube | None) -> None:
     if guide is None:
         if is_guided(net):
-            raise ValueError(f'The {name} of {job.weights} takes a guide image, but there is none: give it with --rgb.')
+            raise ValueError(f'The {name} of {job.weights} takes a guide image, but there is none: give a guide.')
         return
     assert isinstance(job.images, PairFiles)
     if not is_guided(net):

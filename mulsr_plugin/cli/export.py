@@ -1,32 +1,32 @@
-"""Write a trained network as a file that runs without this package: ONNX (*.onnx) or PyTorch's export (*.pt2).
+"""Export a trained network to ONNX (*.onnx) or PyTorch's format (*.pt2), to run without this package.
 
 The file is written only after its results agree with the network's. It takes one image at a time, `lq` (1, bands, h, w)
 and, for guided networks, `rgb` (1, channels, scale * h, scale * w), float32 in [0, 1], of any size unless --fixed says
 otherwise. Bands and scale are fixed, and all bands are computed at once. A *.pt2 file of MulSR is loaded after `import
 mulsr_plugin.ops.scans`. Scale and bands are those of the training unless given. Example:
 
-    python scripts/export.py experiments/NAME/models/net_g_latest.pth mulsr_x8.onnx
+  mulsr export experiments/NAME/models/net_g_latest.pth mulsr_x8.onnx
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import nn
+from mulsr_plugin.cli.arguments import add_option_file, whole_number
+from mulsr_plugin.cli.checks import check_new, check_suffix, check_weights
+from mulsr_plugin.cli.choices import EXPORT_SUFFIXES
+from mulsr_plugin.cli.parsing import CommandParser
 
-from mulsr_plugin import register
-from mulsr_plugin.apps.export import ExportedSizes, export_network
-from mulsr_plugin.checkpoints.description import scales_text
-from mulsr_plugin.checkpoints.networks import load_network, read_weights
-from mulsr_plugin.checkpoints.shipped import find_weights
-from mulsr_plugin.cli.arguments import whole_number
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mulsr_plugin.apps.export import ExportedSizes
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_arguments(parser: CommandParser) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'checkpoint',
         metavar='CHECKPOINT',
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--guide-channels', type=whole_number(1), help='channels of the guide; default: as the network takes'
     )
-    parser.add_argument('--opt', '-opt', help='option file with the network, where the weights do not tell it')
+    add_option_file(parser, 'option file with the network, where the weights do not describe it')
     parser.add_argument(
         '--fixed',
         type=whole_number(1),
@@ -50,11 +50,36 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=('H', 'W'),
         help='size of the low-resolution cubes; default: any size',
     )
-    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the files, import what is needed, export."""
+    check_weights(args.checkpoint)
+    check_suffix(args.target, EXPORT_SUFFIXES)
+    check_new(args.target, None)
+    if not Path(args.target).parent.is_dir():
+        raise FileNotFoundError(f'There is no folder {Path(args.target).parent}; make it or name another.')
+    if args.opt is not None:
+        from mulsr_plugin.utils.options import find_option_file
+
+        args.opt = find_option_file(args.opt)
+    from mulsr_plugin import register
+    from mulsr_plugin.apps.export import export_network
+
+    register()
+    net, sizes = load(args)
+    difference = export_network(net, args.target, sizes)
+    print(f'{args.target}: results differ by at most {difference:.1e} from the network')
+    return 0
 
 
 def load(args: argparse.Namespace) -> tuple[nn.Module, ExportedSizes]:
     """Load the network and find out what it shall take."""
+    from mulsr_plugin.apps.export import ExportedSizes
+    from mulsr_plugin.checkpoints.description import scales_text
+    from mulsr_plugin.checkpoints.networks import load_network, read_weights
+    from mulsr_plugin.checkpoints.shipped import find_weights
+
     path = find_weights(args.checkpoint)
     description = read_weights(path)[1] or {}
     scales = description.get('scales', [])
@@ -71,21 +96,3 @@ def load(args: argparse.Namespace) -> tuple[nn.Module, ExportedSizes]:
     if args.fixed:
         sizes = sizes._replace(height=args.fixed[0], width=args.fixed[1], is_fixed=True)
     return net, sizes
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, export, and tell a user's mistake in one line."""
-    args = build_parser().parse_args(argv)
-    register()
-    try:
-        net, sizes = load(args)
-        difference = export_network(net, args.target, sizes)
-    except (ValueError, OSError, ImportError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print(f'{args.target}: results differ by at most {difference:.1e} from the network')
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

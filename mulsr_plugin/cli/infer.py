@@ -1,51 +1,53 @@
 """Super-resolve a hyperspectral cube with the help of a guide image.
 
-The network is told by its weights; without --weights, those that come with the package are taken. Formats follow from
-the names of the files: .mat, .npy, .npz, .hdr (ENVI), .tif, a folder of band PNGs, and for the guide also .png, .jpg
-and .bmp. Example:
+The network is inferred from its weights; without --weights, those that come with the package are taken. Formats follow
+from the names of the files: .mat, .npy, .npz, .hdr (ENVI), .tif, a folder of band PNGs, and for the guide also .png,
+.jpg and .bmp. Example:
 
-    python scripts/infer.py --weights experiments/mulsr/models/net_g_latest.pth --hsi lr.tif --rgb rgb.tif --out sr.tif
+  mulsr infer lr.tif --guide rgb.tif --out sr.tif --weights experiments/NAME/models/net_g_latest.pth
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from basicsr.utils import get_root_logger
-from tqdm import tqdm
+from mulsr_plugin.cli.arguments import add_input, add_option_file, add_out, super_resolution_scale, whole_number
+from mulsr_plugin.cli.checks import check_input, check_new, check_suffix, check_weights
+from mulsr_plugin.cli.choices import CUBE_SUFFIXES, DEFAULT_HALO, PRECISIONS, shipped_weights
+from mulsr_plugin.cli.parsing import CommandParser
+from mulsr_plugin.cli.reading import add_cube_arguments, add_guide_arguments, cube_options, reading_options
+from mulsr_plugin.cli.running import log
 
-from mulsr_plugin import register
-from mulsr_plugin.apps.infer import CubeFile, InferenceJob, infer
-from mulsr_plugin.checkpoints.shipped import shipped_weights
-from mulsr_plugin.cli.arguments import whole_number
-from mulsr_plugin.cli.reading import add_cube_arguments, add_reading_arguments, cube_options, reading_options
-from mulsr_plugin.data.sources.pair import PairFiles
-from mulsr_plugin.models.inference import DEFAULT_HALO, Progress
-from mulsr_plugin.models.precision import PRECISIONS
+if TYPE_CHECKING:
+    from mulsr_plugin.apps.infer import InferenceJob
+    from mulsr_plugin.models.inference import Progress
+
+INTERRUPTED = 'nothing half-written is left'
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_arguments(parser: CommandParser) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_input(parser, '--hsi', 'low-resolution cube')
+    parser.accept_old_names({'--input': '--hsi'})
+    add_guide_arguments(parser, 'high-resolution guide image of the same ground, for networks that take one')
+    add_out(parser, 'file to write; a preview NAME_preview.png joins it')
     parser.add_argument(
         '--weights',
         type=Path,
         help='checkpoint in the form of BasicSR, or the name of weights that come with the package: '
         f'{", ".join(shipped_weights())}; default: those for the scale of the images',
     )
-    parser.add_argument('--hsi', type=Path, required=True, help='low-resolution cube')
     parser.add_argument(
-        '--rgb', type=Path, help='high-resolution guide image of the same ground, for networks that take one'
+        '--scale',
+        type=super_resolution_scale,
+        metavar='N',
+        help='super-resolution factor, for a network without guide whose weights do not name it; default: as the '
+        'images or the weights say',
     )
-    parser.add_argument('--out', type=Path, required=True, help='file to write; a preview NAME_preview.png joins it')
-    parser.add_argument('--opt', type=Path, help='option file of the training, for weights that do not tell a network')
-    add_cube_arguments(parser)
-    add_reading_arguments(parser, 'rgb-', 'guide')
+    add_option_file(parser, 'option file of the training, for weights that do not name their network')
     parser.add_argument('--spectral-response', help="of the guide's camera, to measure the spatial consistency")
     parser.add_argument('--device', default='auto', help='cpu, cuda or cuda:N; default: a GPU where there is one')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='default: fp32')
@@ -59,25 +61,67 @@ def build_parser() -> argparse.ArgumentParser:
         '--tile-halo', type=whole_number(0), default=DEFAULT_HALO, help=f'pixels; default: {DEFAULT_HALO}'
     )
     parser.add_argument('--force', action='store_true', help='replace files that exist')
-    return parser
+    add_cube_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the files, import what is needed, super-resolve."""
+    check_arguments(args)
+    guide = '' if args.guide is None else f' and {args.guide}'
+    log(f'Super-resolving {args.hsi}{guide}; loading PyTorch and BasicSR first, which takes some seconds.')
+    import torch
+    from basicsr.utils import get_root_logger
+
+    from mulsr_plugin import register
+    from mulsr_plugin.apps.infer import infer
+
+    register()
+    get_root_logger().setLevel(logging.INFO)
+    try:
+        infer(job_of(args), progress_bar())
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(f'the GPU is full ({error}): give a smaller --tile-size or --bands-per-chunk 1.') from error
+    return 0
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuse what can be seen to fail before anything is loaded.
+
+    Raises:
+        ValueError: The name of the output says no format, or there are options for a guide image, but there is none.
+        FileNotFoundError: An input is not there.
+        FileExistsError: The output is.
+    """
+    options = {f'--{name}': value for name, value in reading_options(args, 'guide-').items()}
+    if args.guide is None and any(value not in (None, False) for value in options.values()):
+        raise ValueError('Options --guide-... say how a guide image is read, but there is none: give it with --guide.')
+    for path in (args.hsi, args.guide, args.wavelengths):
+        check_input(path)
+    check_weights(args.weights)
+    if args.opt is not None:
+        from mulsr_plugin.utils.options import find_option_file
+
+        args.opt = find_option_file(args.opt)
+    if Path(args.out).name not in ('', '..'):  # which infer() explains
+        check_suffix(args.out, ('', *CUBE_SUFFIXES))
+    check_new(Path(args.out).expanduser(), args.force)
 
 
 def job_of(args: argparse.Namespace) -> InferenceJob:
-    """Return the job that a command line describes.
+    """Return the job that a command line describes."""
+    from mulsr_plugin.apps.infer import CubeFile, InferenceJob
+    from mulsr_plugin.data.sources.pair import PairFiles
 
-    Raises:
-        ValueError: There are options for a guide image, but there is none.
-    """
-    of_guide = reading_options(args, 'rgb_')
-    images: PairFiles | CubeFile = CubeFile(args.hsi, cube_options(args))
-    if args.rgb is not None:
-        images = PairFiles(args.hsi.stem, args.hsi, args.rgb, cube_options(args), of_guide)
-    elif any(value not in (None, False) for value in of_guide.values()):
-        raise ValueError('Options --rgb-... say how a guide image is read, but there is none: give it with --rgb.')
+    cube = Path(args.hsi)
+    images: PairFiles | CubeFile = CubeFile(cube, cube_options(args))
+    if args.guide is not None:
+        guide_options = reading_options(args, 'guide-')
+        images = PairFiles(cube.stem, cube, Path(args.guide), cube_options(args), guide_options)
     return InferenceJob(
         weights=args.weights,
         images=images,
-        output=args.out,
+        output=Path(args.out),
+        scale=args.scale,
         option_file=args.opt,
         device=args.device,
         precision=args.precision,
@@ -91,6 +135,8 @@ def job_of(args: argparse.Namespace) -> InferenceJob:
 
 def progress_bar() -> Progress:
     """Return what shows a bar from the first part done on, so that it does not mix with the log before."""
+    from tqdm import tqdm
+
     bars: list[tqdm] = []
 
     def progress(done: int, total: int) -> None:
@@ -101,26 +147,3 @@ def progress_bar() -> Progress:
             bars[0].close()
 
     return progress
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, super-resolve, and tell a user's mistake in one line."""
-    args = build_parser().parse_args(argv)
-    register()
-    get_root_logger().setLevel(logging.INFO)
-    try:
-        infer(job_of(args), progress_bar())
-    except (ImportError, ValueError, OSError, MemoryError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('interrupted: nothing half-written is left', file=sys.stderr)
-        return 130
-    except torch.OutOfMemoryError as error:
-        print(f'error: the GPU is full ({error}): give a smaller --tile-size or --bands-per-chunk 1.', file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

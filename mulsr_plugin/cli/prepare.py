@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Prepare a data set of spectral scenes as LMDB stores for training and testing.
 
-  python scripts/prepare_dataset.py cave --input complete_ms_data.zip --output datasets/cave
-  python scripts/prepare_dataset.py cubes --input my_scenes --output datasets/mine --test-scenes a,b
-  python scripts/prepare_dataset.py pair --input ms.tif --guide pan.tif --output datasets/pair --reduced
-  python scripts/prepare_dataset.py verify datasets/cave
+  mulsr prepare cave complete_ms_data.zip --out datasets/cave
+  mulsr prepare cubes my_scenes --out datasets/mine --test-scenes a,b
+  mulsr prepare pair ms.tif --guide pan.tif --out datasets/pair --reduced
+  mulsr prepare verify datasets/cave
 
 The output folder gets train.lmdb and test.lmdb, which option files name as dataroot_gt with io_backend type lmdb;
 _lq and _rgb in a name stand for dataroot_lq and dataroot_rgb. Pairs without ground truth are lq.lmdb and rgb.lmdb.
@@ -14,41 +13,42 @@ They appear only when they are complete; what exists is never overwritten.
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mulsr_plugin.cli.arguments import add_input, add_out
+from mulsr_plugin.cli.checks import check_input
+from mulsr_plugin.cli.choices import shipped_splits
+from mulsr_plugin.cli.parsing import CommandParser
 from mulsr_plugin.cli.sources import SOURCES, Source
-from mulsr_plugin.data.cube import SourceScene
-from mulsr_plugin.data.prepare import (
-    check_outputs,
-    describe_preparation,
-    kept_stores,
-    prepare_dataset,
-    split_scenes,
-    verify_dataset,
-)
-from mulsr_plugin.data.scene_splits import SceneSplit, SplitResult, read_split, shipped_splits
+
+if TYPE_CHECKING:
+    from mulsr_plugin.data.cube import SourceScene
+    from mulsr_plugin.data.scene_splits import SplitResult
+
+INTERRUPTED = 'no store was written'
+# What of a command line does not change the stores, so that another value goes on with an interrupted preparation.
+_WITHOUT_EFFECT = ('out', 'verify', 'words')
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_arguments(parser: CommandParser) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ','.join([*SOURCES, 'verify'])
     commands = parser.add_subparsers(dest='command', required=True, metavar=f'{{{names}}}')
     for name, source in SOURCES.items():
         command = commands.add_parser(name, help=source.help)
-        command.add_argument('--input', required=True, help=source.input_help)
+        add_input(command, '--input', source.input_help)
+        command.accept_old_names({'--hsi': '--input'})
         add_common(command, source)
         source.add_arguments(command)
     verify = commands.add_parser('verify', help='read prepared stores again and compare them with their checksums')
     verify.add_argument('path', nargs='+', help='prepared folder or single *.lmdb store')
-    return parser
 
 
-def add_common(parser: argparse.ArgumentParser, source: Source) -> None:
+def add_common(parser: CommandParser, source: Source) -> None:
     """Add what every source has: output, checks, and where they apply split and pictures."""
-    parser.add_argument('--output', required=True, help='folder for the stores, made where needed')
+    add_out(parser, 'folder for the stores, made where needed')
     parser.add_argument('--verify', action='store_true', help='read the finished stores once more against checksums')
     parser.set_defaults(with_rgb=False, split=None, test_scenes=None, allow_missing=False)
     if source.has_pictures:
@@ -72,28 +72,52 @@ def add_common(parser: argparse.ArgumentParser, source: Source) -> None:
     parser.add_argument('--allow-missing', action='store_true', help='go on without listed scenes that are not there')
 
 
+def run(args: argparse.Namespace) -> int:
+    """Run a sub-command."""
+    if args.command == 'verify':
+        for path in args.path:
+            check_input(path)
+        return verify(args.path)
+    if not Path(args.out).exists():  # else what is in it is named first
+        check_input(args.input)
+    return prepare(args)
+
+
+def after_failure(args: argparse.Namespace) -> list[str]:
+    """Say where finished scenes are kept."""
+    if args.command == 'verify':
+        return []
+    kept = sorted(Path(args.out).glob('.*.lmdb.partial'))
+    return [f'Finished scenes are kept in {folder}: the same command goes on from there.' for folder in kept]
+
+
 def prepare(args: argparse.Namespace) -> int:
     """Run the sub-command of a source."""
+    from mulsr_plugin.data.prepare import check_outputs, describe_preparation, prepare_dataset
+
     source = SOURCES[args.command]
-    resume = describe_preparation({k: v for k, v in vars(args).items() if k not in ('output', 'verify')})
+    resume = describe_preparation({name: value for name, value in vars(args).items() if name not in _WITHOUT_EFFECT})
     if source.splits:
-        check_outputs(args.output, args.with_rgb, resume)
+        check_outputs(args.out, args.with_rgb, resume)
     scenes = source.scenes(args.input, args)
     chosen = choose(scenes, source, args)
     if chosen.missing:
         print(f'Going on without {len(chosen.missing)} missing scenes: {", ".join(chosen.missing)}')
     if chosen.unlisted:
         print(f'Leaving out {len(chosen.unlisted)} scenes that the list does not name: {", ".join(chosen.unlisted)}')
-    done = prepare_dataset(scenes, args.output, chosen, args.with_rgb, resume=resume)
+    done = prepare_dataset(scenes, args.out, chosen, args.with_rgb, resume=resume)
     for note in done.notes:
         print(note)
     for path, count in done.stores.items():
         print(f'{path}: {count} scenes')
-    return verify([args.output]) if args.verify else 0
+    return verify([args.out]) if args.verify else 0
 
 
 def choose(scenes: Sequence[SourceScene], source: Source, args: argparse.Namespace) -> SplitResult:
     """Split the scenes as asked, or by the default list of the source."""
+    from mulsr_plugin.data.prepare import split_scenes
+    from mulsr_plugin.data.scene_splits import SceneSplit, SplitResult, read_split
+
     if not source.splits:
         return SplitResult(SceneSplit((), ()), (), ())
     name = args.split or (source.default_split if args.test_scenes is None else None)
@@ -103,6 +127,8 @@ def choose(scenes: Sequence[SourceScene], source: Source, args: argparse.Namespa
 
 def verify(paths: Sequence[str]) -> int:
     """Run the sub-command verify."""
+    from mulsr_plugin.data.prepare import verify_dataset
+
     faults = 0
     for path in paths:
         for store, problems in verify_dataset(path).items():
@@ -111,33 +137,3 @@ def verify(paths: Sequence[str]) -> int:
                 print(f'  {problem}')
             faults += len(problems)
     return 1 if faults else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, run, and tell a user's mistake in one line."""
-    args = build_parser().parse_args(argv)
-    try:
-        return verify(args.path) if args.command == 'verify' else prepare(args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt as stop:
-        print('interrupted: no store was written', file=sys.stderr)
-        status = 143 if isinstance(stop, Terminated) else 130
-    for folder in [] if args.command == 'verify' else kept_stores(args.output):
-        print(f'Finished scenes are kept in {folder}: the same command goes on from there.', file=sys.stderr)
-    return status
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a run as an interruption does."""
-
-
-def terminate(*_: object) -> None:
-    """Handle SIGTERM."""
-    raise Terminated
-
-
-if __name__ == '__main__':
-    signal.signal(signal.SIGTERM, terminate)
-    sys.exit(main())

@@ -3,87 +3,90 @@
 from __future__ import annotations
 
 import argparse
-from fractions import Fraction
 from typing import Any
 
-import yaml
-
-from mulsr_plugin.data.formats import AXES, read_numbers
-
-
-def parse_scale(text: str) -> float | str:
-    """Read a positive number or fraction, or the word max.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none of these.
-    """
-    if text == 'max':
-        return text
-    try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        value = 0.0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f'{text} is no positive number or fraction such as 0.5 or 1/4095, nor max')
-    return value
+from mulsr_plugin.cli.arguments import old_value_scale, value_scale
+from mulsr_plugin.cli.choices import AXES
+from mulsr_plugin.cli.parsing import CommandParser
 
 
-def parse_degradation(text: str) -> str | dict[str, Any]:
-    """Read the name of a preset, or a preset with its options in YAML's short form, ``{preset: average, seed: 3}``.
-
-    Raises:
-        argparse.ArgumentTypeError: It is neither.
-    """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
-        content = None
-    if not isinstance(content, (str, dict)):
-        raise argparse.ArgumentTypeError(
-            f"{text} is neither a preset nor a preset with options such as '{{preset: gaussian, sigma: 2}}'"
-        )
-    return content
-
-
-def add_reading_arguments(parser: argparse.ArgumentParser, prefix: str = '', what: str = 'cube') -> None:
+def add_reading_arguments(
+    parser: CommandParser, prefix: str = '', what: str = 'cube'
+) -> argparse._ArgumentGroup:
     """Add the options with which a file is read, see ``read_cube``.
 
     Args:
-        parser (ArgumentParser): Where to.
+        parser (CommandParser): Where to.
         prefix (str): Put before the names, such as 'guide-'. Default: ''.
         what (str): What the file holds, for the help. Default: 'cube'.
+
+    Returns:
+        _ArgumentGroup: Group of these options.
     """
-    parser.add_argument(f'--{prefix}key', help=f'variable of a .mat or .npz file that holds the {what}')
-    parser.add_argument(
-        f'--{prefix}scale',
-        type=parse_scale,
+    group = parser.add_argument_group(f'how the {what} is read')
+    group.add_argument(f'--{prefix}key', help=f'variable of a .mat or .npz file that holds the {what}')
+    group.add_argument(
+        f'--{prefix}value-scale',
+        type=value_scale,
+        metavar='FACTOR',
         help=f'factor that brings values of the {what} to [0, 1], such as 1/4095, or the word max for 1 / its largest '
         'value; default: as the file says, else 1 for floats, 1 / largest value of the type for integers',
     )
-    parser.add_argument(
+    group.add_argument(
         f'--{prefix}axes', choices=AXES, help='order of rows (h), columns (w) and bands (b) in the file, such as bhw'
     )
-    parser.add_argument(
+    group.add_argument(
         f'--{prefix}fill', type=float, help='replaces NaN, infinite and no-data values; default: refuse'
     )
-    parser.add_argument(f'--{prefix}clip', action='store_true', help='clip values beyond [0, 1]; default: refuse')
+    group.add_argument(f'--{prefix}clip', action='store_true', help='clip values beyond [0, 1]; default: refuse')
+    return group
+
+
+def accept_old_scale(parser: CommandParser, prefix: str = '') -> None:
+    """Accept the earlier name of ``--value-scale``, ``--scale``, with values that cannot be a super-resolution factor."""
+    name = f'--{prefix}value-scale'
+    parser.add_argument(
+        f'--{prefix}scale', dest=_dest(prefix, 'value-scale'), type=old_value_scale(name), help=argparse.SUPPRESS
+    )
+
+
+def add_cube_arguments(parser: CommandParser) -> None:
+    """Add the options with which a cube is read: those of :func:`add_reading_arguments` and what only cubes have."""
+    group = add_reading_arguments(parser)
+    group.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres in nm or micrometres')
+    group.add_argument(
+        '--drop-bad-bands', action='store_true', help='leave out bands that an ENVI header marks as bad'
+    )
+
+
+def add_guide_arguments(parser: CommandParser, help: str, required: bool = False) -> None:
+    """Add ``--guide`` with the options with which it is read, also as ``--rgb`` and ``--rgb-...``."""
+    parser.add_argument('--guide', metavar='FILE', required=required, help=help)
+    add_reading_arguments(parser, 'guide-', 'guide')
+    accept_old_scale(parser, 'guide-')
+    names = ('', '-key', '-value-scale', '-scale', '-axes', '-fill', '-clip')
+    parser.accept_old_names({f'--rgb{name}': f'--guide{name}' for name in names})
 
 
 def reading_options(args: argparse.Namespace, prefix: str = '') -> dict[str, Any]:
     """Return the arguments of ``read_cube`` from those of :func:`add_reading_arguments`."""
-    return {name: getattr(args, prefix + name) for name in ('key', 'scale', 'axes', 'fill', 'clip')}
+    options = {name: getattr(args, _dest(prefix, name)) for name in ('key', 'axes', 'fill', 'clip')}
+    return {**options, 'scale': getattr(args, _dest(prefix, 'value-scale'))}
 
 
 def cube_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of ``read_cube`` from those of :func:`add_cube_arguments`."""
+    """Return the arguments of ``read_cube`` from those of :func:`add_cube_arguments`.
+
+    Raises:
+        ValueError: The file of wavelengths is damaged.
+        OSError: It cannot be read.
+    """
+    from mulsr_plugin.data.formats import read_numbers
+
     wavelengths = None if args.wavelengths is None else read_numbers(args.wavelengths)
     return {**reading_options(args), 'wavelengths': wavelengths, 'drop_bad_bands': args.drop_bad_bands}
 
 
-def add_cube_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options with which a cube is read: those of :func:`add_reading_arguments` and what only cubes have."""
-    add_reading_arguments(parser)
-    parser.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres in nm or micrometres')
-    parser.add_argument(
-        '--drop-bad-bands', action='store_true', help='leave out bands that an ENVI header marks as bad'
-    )
+def _dest(prefix: str, name: str) -> str:
+    """Return the name under which argparse keeps an option."""
+    return f'{prefix}{name}'.replace('-', '_')

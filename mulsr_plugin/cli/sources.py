@@ -1,4 +1,4 @@
-"""The sources of scenes that ``scripts/prepare_dataset.py`` knows.
+"""The sources of scenes that ``mulsr prepare`` knows.
 
 A source is a function that lists the scenes of a folder or file, with what the command line needs to offer it: to add
 one, write the function in its own module and give it an entry in :data:`SOURCES`.
@@ -11,23 +11,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing import TYPE_CHECKING, Any
+
+from mulsr_plugin.cli.choices import MASK_TREATMENTS, NORMALISATIONS
+from mulsr_plugin.cli.parsing import CommandParser
 from mulsr_plugin.cli.reading import (
+    accept_old_scale,
     add_cube_arguments,
+    add_guide_arguments,
     add_reading_arguments,
     cube_options,
-    parse_degradation,
     reading_options,
 )
-from mulsr_plugin.data.cube import SourceScene, check_key
-from mulsr_plugin.data.formats import scene_key
-from mulsr_plugin.data.sources.cave import cave_scenes
-from mulsr_plugin.data.sources.colosseum import colosseum_scenes
-from mulsr_plugin.data.sources.cubes import cube_scenes
-from mulsr_plugin.data.sources.harvard import MASK_TREATMENTS, NORMALISATIONS, harvard_scenes
-from mulsr_plugin.data.sources.pair import PairFiles, pair_scenes, read_pair_list
+
+if TYPE_CHECKING:
+    from mulsr_plugin.data.cube import SourceScene
 
 
-def _no_arguments(parser: argparse.ArgumentParser) -> None:
+def _no_arguments(parser: CommandParser) -> None:
     pass
 
 
@@ -50,35 +51,49 @@ class Source:
     help: str
     input_help: str
     scenes: Callable[[str, argparse.Namespace], list[SourceScene]]
-    add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+    add_arguments: Callable[[CommandParser], None] = _no_arguments
     splits: bool = True
     default_split: str | None = None
     has_pictures: bool = False
 
 
 def _cave(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    from mulsr_plugin.data.sources.cave import cave_scenes
+
     return cave_scenes(path, args.with_rgb)
 
 
 def _mat(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    from mulsr_plugin.data.sources.cubes import cube_scenes
+
     return cube_scenes(path, '.mat', **cube_options(args))
 
 
 def _cubes(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    from mulsr_plugin.data.sources.cubes import cube_scenes
+
     return cube_scenes(path, **cube_options(args))
 
 
 def _harvard(path: str, args: argparse.Namespace) -> list[SourceScene]:
+    from mulsr_plugin.data.sources.harvard import harvard_scenes
+
     return harvard_scenes(path, args.normalise, args.masked, args.calibrate)
 
 
 def _colosseum(path: str, args: argparse.Namespace) -> list[SourceScene]:
-    of_cube, of_guide = reading_options(args), reading_options(args, 'guide_')
+    from mulsr_plugin.data.sources.colosseum import colosseum_scenes
+
+    of_cube, of_guide = reading_options(args), reading_options(args, 'guide-')
     return colosseum_scenes(path, args.guide, args.test_part, of_cube, of_guide)
 
 
 def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
-    of_cube, of_guide = cube_options(args), reading_options(args, 'guide_')
+    from mulsr_plugin.data.cube import check_key
+    from mulsr_plugin.data.formats import scene_key
+    from mulsr_plugin.data.sources.pair import PairFiles, pair_scenes, read_pair_list
+
+    of_cube, of_guide = cube_options(args), reading_options(args, 'guide-')
     reduction = {'test_part': args.test_part, 'degradation': args.degradation}
     reduction = {name: value for name, value in reduction.items() if value is not None}
     if reduction and not args.reduced:
@@ -93,7 +108,12 @@ def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
     return pair_scenes(pairs, args.reduced, **reduction)
 
 
-def _add_harvard_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_cube_arguments(parser: CommandParser) -> None:
+    add_cube_arguments(parser)
+    accept_old_scale(parser)
+
+
+def _add_harvard_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         '--normalise',
         choices=NORMALISATIONS,
@@ -111,21 +131,18 @@ def _add_harvard_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_colosseum_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_colosseum_arguments(parser: CommandParser) -> None:
     add_reading_arguments(parser)
-    parser.add_argument('--guide', help='file with the RGB or panchromatic image; default: the same file')
-    add_reading_arguments(parser, 'guide-', 'guide')
+    accept_old_scale(parser)
+    add_guide_arguments(parser, 'file with the RGB or panchromatic image; default: the same file')
     parser.add_argument(
         '--test-part', type=float, default=0.5, help='share of the rows, from the bottom, for tests; default: 0.5'
     )
 
 
-def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
-    add_cube_arguments(parser)
-    parser.add_argument(
-        '--guide', help='high-resolution guide: RGB, panchromatic or multispectral; may be the same file'
-    )
-    add_reading_arguments(parser, 'guide-', 'guide')
+def _add_pair_arguments(parser: CommandParser) -> None:
+    _add_cube_arguments(parser)
+    add_guide_arguments(parser, 'high-resolution guide: RGB, panchromatic or multispectral; may be the same file')
     parser.add_argument('--name', help='name of the scene; default: that of the cube file')
     parser.add_argument(
         '--reduced',
@@ -140,6 +157,25 @@ def _add_pair_arguments(parser: argparse.ArgumentParser) -> None:
         help="preset that reduces the cube, with --reduced, or one with options such as '{preset: sensor_mtf, "
         "nyquist_gain: 0.3}'; default: noise_free",
     )
+
+
+def parse_degradation(text: str) -> str | dict[str, Any]:
+    """Read the name of a preset, or a preset with its options in YAML's short form, ``{preset: average, seed: 3}``.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, (str, dict)):
+        raise argparse.ArgumentTypeError(
+            f"{text} is neither a preset nor a preset with options such as '{{preset: gaussian, sigma: 2}}'"
+        )
+    return content
 
 
 SOURCES: dict[str, Source] = {
@@ -168,13 +204,13 @@ SOURCES: dict[str, Source] = {
         help='a folder of cubes: .mat, .npy, .npz, ENVI, TIFF, sub-folders of band PNGs',
         input_help='folder with one file (or sub-folder of PNGs) for each cube',
         scenes=_cubes,
-        add_arguments=add_cube_arguments,
+        add_arguments=_add_cube_arguments,
     ),
     'mat': Source(
         help='a folder of MATLAB files (v5 or v7.3), one cube (height, width, bands) each',
         input_help='folder with *.mat files',
         scenes=_mat,
-        add_arguments=add_cube_arguments,
+        add_arguments=_add_cube_arguments,
     ),
     'pair': Source(
         help='low-resolution cubes with high-resolution guides and no ground truth, of any sensor',

@@ -16,7 +16,7 @@ from basicsr.utils.options import _postprocess_yml_value, dict2str, parse_option
 
 from mulsr_plugin.models.schema import check_option_file
 from mulsr_plugin.utils.distributed import share_seed
-from mulsr_plugin.utils.options import read_option_file
+from mulsr_plugin.utils.options import find_option_file, read_option_file
 
 _NODE_LIST = re.compile(r'[A-Za-z0-9._\-\[\],]+')
 
@@ -41,6 +41,7 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
         # PyTorch 2.5 runs code from files unless told not to, and BasicSR's own networks and losses do not tell it
         os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     arguments = [word.replace('--local-rank', '--local_rank', 1) for word in sys.argv[1:]]
+    arguments = _with_option_file_found(arguments)
     minutes, arguments = _take_minutes(arguments) if is_train else (None, arguments)
     written = _read_option_file(arguments)
     check_option_file({**written, 'is_train': is_train}) if written else None
@@ -87,6 +88,14 @@ def _take_minutes(arguments: list[str]) -> tuple[float | None, list[str]]:
     if not 0 < minutes < float('inf'):
         raise ValueError(f'--minutes is {taken.minutes}, expected a number above 0, such as 9.5.')
     return minutes, rest
+
+
+def _with_option_file_found(arguments: list[str]) -> list[str]:
+    """Replace the name of a shipped option file by its path, which BasicSR reads."""
+    if '-opt' not in arguments[:-1]:
+        return arguments
+    place = arguments.index('-opt') + 1
+    return [*arguments[:place], str(find_option_file(arguments[place])), *arguments[place + 1 :]]
 
 
 def _read_option_file(arguments: list[str]) -> dict[str, Any]:

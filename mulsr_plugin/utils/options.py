@@ -202,6 +202,51 @@ def _yaml_float_hint(value: Any) -> str:
     return f' (YAML reads {value} as a text: write !!float {value})' if isinstance(value, str) else ''
 
 
+def shipped_options() -> dict[str, Path]:
+    """Return the option files that come with the package, by name: ``train_mulsr_cave_x8``, ``ablation/...``."""
+    package = Path(__file__).parent.parent
+    folder = package / 'options'  # in a wheel
+    if not folder.is_dir():
+        folder = package.parent / 'options'
+    files = sorted([*folder.glob('*.yml'), *folder.glob('ablation/*.yml')])
+    return {path.relative_to(folder).with_suffix('').as_posix(): path for path in files}
+
+
+def shipped_option_file(name: str | os.PathLike[str]) -> Path:
+    """Return the path of an option file that comes with the package.
+
+    Args:
+        name: Its name, with or without folder (``options/`` too) and suffix ``.yml``.
+
+    Raises:
+        FileNotFoundError: There is no such file; the message suggests the closest name.
+    """
+    wanted = Path(name).as_posix().removesuffix('.yml').removeprefix('options/')
+    files = shipped_options()
+    by_name = {**{key.rpartition('/')[2]: path for key, path in files.items()}, **files}
+    if wanted in by_name:
+        return by_name[wanted]
+    close = difflib.get_close_matches(wanted, by_name, n=1)
+    advice = f'did you mean {close[0]}?' if close else 'correct it.'
+    raise FileNotFoundError(
+        f'There is no option file {name}, and none of that name comes with the plugin (`mulsr options` lists those); '
+        f'{advice}'
+    )
+
+
+def find_option_file(name: str | os.PathLike[str]) -> Path:
+    """Return the path of an option file: a file of this name, else one that comes with the package.
+
+    Args:
+        name: Path, or name as of :func:`shipped_option_file`.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    path = Path(name).expanduser()
+    return path if path.exists() else shipped_option_file(name)
+
+
 def read_option_file(path: str | os.PathLike[str], *blocks: str) -> dict[str, Any]:
     """Read an option file in BasicSR's form.
 
@@ -218,14 +263,14 @@ def read_option_file(path: str | os.PathLike[str], *blocks: str) -> dict[str, An
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'There is no option file {path}; those that ship with the plugin are in options/.')
+        raise FileNotFoundError(f'There is no option file {path}; `mulsr options` lists those that ship with the plugin.')
     try:
         opt = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f'{path} is no YAML file ({" ".join(str(error).split())}); correct that place.') from error
     if not isinstance(opt, dict):
-        raise ValueError(f'{path} holds no block of options; write "key: value" lines, as in the files of options/.')
+        raise ValueError(f'{path} holds no block of options; write "key: value" lines, as in those of `mulsr options`.')
     missing = [name for name in blocks if name not in opt]
     if missing:
-        raise ValueError(f'{path} has no {missing[0]}; give an option file like those in options/.')
+        raise ValueError(f'{path} has no {missing[0]}; give an option file like those of `mulsr options`.')
     return opt

@@ -1,11 +1,10 @@
-"""From files to a file: the whole way of scripts/infer.py."""
+"""From files to a file: the whole way of `mulsr infer`."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from scipy.io import savemat
 
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.apps import infer as infer_module
 from mulsr_plugin.apps.infer import CubeFile, InferenceJob, infer
 from mulsr_plugin.data.cube import Cube, GeoReference
@@ -173,10 +173,9 @@ def test_network_without_a_guide_needs_none(job, unguided, log):
 def test_guided_network_asks_for_the_guide(job, tmp_path):
     block = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump({'scale': 4, 'network_g': block}))
-    with pytest.raises(ValueError, match='The MulSR of .* takes a guide image, but there is none: give it with --rgb'):
+    with pytest.raises(ValueError, match='The MulSR of .* takes a guide image, but there is none: give a guide'):
         infer(changed(job, images=CubeFile(job.images.cube), option_file=tmp_path / 'opt.yml'))
-    arguments = ['--hsi', str(job.images.cube), '--out', str(job.output), '--weights', str(job.weights)]
-    main = runpy.run_path(str(ROOT / 'scripts' / 'infer.py'))['main']
+    arguments = ['infer', '--hsi', str(job.images.cube), '--out', str(job.output), '--weights', str(job.weights)]
     assert main([*arguments, '--rgb-scale', '0.5']) == main(arguments) == 1
     assert not job.output.parent.exists()
 
@@ -334,6 +333,7 @@ def test_bad_bands_and_wavelengths_by_the_command_line(job, tmp_path):
     np.savez(tmp_path / 'bad.npz', cube=values, scale_to_unit=1.0, bad_bands=[2])
     (tmp_path / 'waves.txt').write_text('0.42 0.52 0.62 0.72 0.82')
     arguments = [
+        'infer',
         '--weights',
         job.weights,
         '--hsi',
@@ -344,7 +344,7 @@ def test_bad_bands_and_wavelengths_by_the_command_line(job, tmp_path):
         job.output,
     ]
     arguments += ['--drop-bad-bands', '--wavelengths', tmp_path / 'waves.txt', '--device', 'cpu']
-    assert runpy.run_path(str(ROOT / 'scripts' / 'infer.py'))['main']([str(each) for each in arguments]) == 0
+    assert main([str(each) for each in arguments]) == 0
     assert read_cube(job.output).wavelengths == (420, 520, 720, 820)
 
 
@@ -422,5 +422,5 @@ def test_script(job, tmp_path, capsys):
     for expected in ('INFO: MulSR x4: 12x12x5 and guide 48x48x3.', 'spectral consistency (RMSE): 0.', '100%'):
         assert expected in run.stdout + run.stderr
     assert np.abs(read_cube(job.output).values / 2047 - expected_result(job)).max() <= 0.5 / 2047 + 1e-5
-    assert runpy.run_path(str(script))['main'](arguments) == 1
+    assert main(['infer', *arguments]) == 1
     assert capsys.readouterr().err.startswith(f'error: {job.output} exists')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -17,6 +16,7 @@ from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 
 from mulsr_plugin.archs.mulsr_arch import MulSR
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.checkpoints.authors import convert_author_checkpoint, convert_author_state
 from tests.archs.golden_mulsr import CASES, author_state, load_case
 from tests.archs.golden_networks import author_file as author_file_of
@@ -39,14 +39,6 @@ def source(tmp_path):
     path = tmp_path / 'model_epoch_7.pth'
     torch.save(author_file('x4_m1'), path)
     return path
-
-
-def script_main():
-    """The `main` of the script, loaded from its file."""
-    spec = importlib.util.spec_from_file_location('convert_author_checkpoint', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 @pytest.mark.parametrize(
@@ -191,12 +183,11 @@ def test_wrong_paths_and_names(tmp_path, source):
 
 
 def test_command_line(tmp_path, source, capsys):
-    main = script_main()
     with pytest.raises(SystemExit, match='0'):
-        main(['--help'])
+        main(['convert', '--help'])
     assert 'SRC' in capsys.readouterr().out
 
-    assert main([str(source), str(tmp_path / 'out.pth')]) == 0
+    assert main(['convert', str(source), str(tmp_path / 'out.pth')]) == 0
     shown = capsys.readouterr().out
     assert '1,446,218 parameters' in shown
     options = yaml.safe_load(shown.split('\n', 1)[1])
@@ -205,8 +196,8 @@ def test_command_line(tmp_path, source, capsys):
         torch.load(tmp_path / 'out.pth')[options['path']['param_key_g']]
     )
 
-    assert main([str(source), str(tmp_path / 'out.pth')]) == 1
-    assert main([str(source), str(tmp_path / 'out.pth'), '--force']) == 0
+    assert main(['convert', str(source), str(tmp_path / 'out.pth')]) == 1
+    assert main(['convert', str(source), str(tmp_path / 'out.pth'), '--force']) == 0
 
 
 def test_script_tells_a_foreign_file_in_one_line(tmp_path):

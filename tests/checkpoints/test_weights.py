@@ -23,7 +23,6 @@ from mulsr_plugin.checkpoints.pickle_check import check_form
 from mulsr_plugin.checkpoints.weights import check_weights_fit, check_weights_overlap, select_weights
 from tests.archs.golden_mulsr import author_state
 
-SCRIPT = Path(__file__).parents[2] / 'scripts' / 'convert_weights.py'
 MULSR = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
 
 
@@ -257,30 +256,22 @@ def test_without_the_package_safetensors_say_how_to_get_it(tmp_path, monkeypatch
 # ---- the command
 
 
-@pytest.fixture(scope='module')
-def main():
-    spec = importlib.util.spec_from_file_location('convert_weights', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-def test_command_takes_the_averaged_weights_there_and_back(main, tmp_path, capsys):
+def test_command_takes_the_averaged_weights_there_and_back(tmp_path, capsys):
     first, averaged = network().state_dict(), network().state_dict()
     save_atomically({'params': first, 'params_ema': averaged}, tmp_path / 'a.pth')
     there, back = str(tmp_path / 'b.safetensors'), str(tmp_path / 'c.pth')
-    assert main([str(tmp_path / 'a.pth'), there]) == 0
-    assert main([there, back]) == 0
+    assert main(['convert', str(tmp_path / 'a.pth'), there]) == 0
+    assert main(['convert', there, back]) == 0
     read = torch.load(back, weights_only=True)
     assert list(read) == ['params']
     assert all(torch.equal(read['params'][name], averaged[name]) for name in averaged)
     assert f'{sum(value.numel() for value in first.values()):,} parameters' in capsys.readouterr().out
-    assert main([str(tmp_path / 'a.pth'), back]) == 1
+    assert main(['convert', str(tmp_path / 'a.pth'), back]) == 1
     assert 'give --force to replace it' in capsys.readouterr().err
-    assert main([str(tmp_path / 'a.pth'), back, '--param-key', 'params', '--force']) == 0
+    assert main(['convert', str(tmp_path / 'a.pth'), back, '--param-key', 'params', '--force']) == 0
     read = torch.load(back, weights_only=True)['params']
     assert all(torch.equal(read[name], first[name]) for name in first)
-    assert main([str(tmp_path / 'absent.pth'), there, '--force']) == 1
+    assert main(['convert', str(tmp_path / 'absent.pth'), there, '--force']) == 1
     assert 'error: There is no checkpoint' in capsys.readouterr().err
 
 
@@ -325,7 +316,7 @@ def test_params_stand_in_for_missing_averaged_weights_and_prefixes_go():
         (
             lambda: author_state('x4_m1'),
             'unknown (first: ',
-            "names of the authors' MulSR: convert the file with scripts",
+            "names of the authors' MulSR: convert the file with `mulsr convert`",
         ),
         (
             lambda: build_network({'type': 'UAL', 'upscale': 4, 'num_bands': 31}).state_dict(),

@@ -1,6 +1,0 @@
-import sys
-
-from mulsr_plugin.cli.compare import main
-
-if __name__ == '__main__':
-    sys.exit(main())
