@@ -1,7 +1,7 @@
 """Say what is installed, whether BasicSR sees the plugin, and whether data fit an option file.
 
-Run ``mulsr doctor [-opt FILE]`` or ``python -m mulsr_plugin.doctor``. Every finding is one line; a problem is followed by one line of
-advice. The exit code is 1 if there is a problem and 0 otherwise.
+Run ``mulsr doctor [-opt FILE]`` or ``python -m mulsr_plugin.doctor``. Every finding is one line; a problem is followed
+by one line of advice. The exit code is 1 if there is a problem and 0 otherwise.
 
 If ``import torch`` itself fails with "Failed to load the backend extension: mulsr_plugin", the folder of an editable
 install has been moved or deleted: torch finds the entry point but not the package. Any of these cures it:
@@ -156,7 +156,9 @@ def check_option_file(report: Report, path: str) -> None:
         report.problem(f'{path} does not exist.', 'Correct the path; `mulsr options` lists those of the plugin.')
         return
     except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
-        report.problem(f'{path} is no option file: {" ".join(str(error).split())}', 'Compare it with one of `mulsr options`.')
+        report.problem(
+            f'{path} is no option file: {" ".join(str(error).split())}', 'Compare it with one of `mulsr options`.'
+        )
         return
     _check_model(report, options)
     for name, block in datasets.items():

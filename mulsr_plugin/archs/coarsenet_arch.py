@@ -6,7 +6,7 @@ Original: https://github.com/qianngli/SFPN, revision 31a7014, `noDU_model.py` an
     taken over.
 
 Identical to the release: every layer and its name, so that converted weights give the authors' output
-(scripts/convert_author_checkpoint.py); also three values per unit that nothing uses, because the published parameter
+(`mulsr convert`); also three values per unit that nothing uses, because the published parameter
 counts include them. They are frozen, so that neither optimisers nor distributed training wait for their gradient.
 Corrected: the similarity of the neighbour straight below a patch, in place of which the release takes that of the one
 below left (`legacy: true` restores it; released weights were trained with it); the output that the next band sees is

@@ -6,7 +6,7 @@ Original: https://github.com/chengerr/Model-Guided-Deep-Hyperspectral-Image-Supe
     network of `sf_8_CAVE/network_31.py`; written anew, no code taken over.
 
 Identical to the release: every operation and the initial values, so that converted weights give the authors' output
-(scripts/convert_author_checkpoint.py); also the sign of the spatial term, which is opposite to a gradient step and
+(`mulsr convert`); also the sign of the spatial term, which is opposite to a gradient step and
 which the learned operator absorbs.
 Different: left out are the 105 parameters that the release builds and never uses (its spectral response of 93 values,
 10 of 14 step sizes, two slopes); the stride of the two spatial operators is the scale factor (the release has x8 only);

@@ -5,7 +5,7 @@ Paper: Q. Li, Y. Yuan, Q. Wang, Multiscale Factor Joint Learning for Hyperspectr
 Original: https://github.com/qianngli/MulSR, revision 49bf0b3; written anew, no code taken over.
 
 Identical to the release: every layer, its initialisation and its name, so that converted weights give the authors'
-output up to float32 rounding (scripts/convert_author_checkpoint.py).
+output up to float32 rounding (`mulsr convert`).
 Different: the number of modules is an option (the release fixes 4; the paper's choice is 2); bands are folded into the
 batch; 3-D convolutions are computed in 2-D; the unused layer `down` is absent without the interaction of scales; an
 optional head gives the image at half the scale, which the release never forms.

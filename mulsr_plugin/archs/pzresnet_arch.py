@@ -5,7 +5,7 @@ Paper: Z. Zhu, J. Hou, J. Chen, H. Zeng, J. Zhou, Hyperspectral Image Super-Reso
 Original: https://github.com/zbzhzhy/PZRes-Net, revision 39f103a; written anew, no code taken over.
 
 Identical to the release: every operation, so that converted weights give the authors' output
-(scripts/convert_author_checkpoint.py); also the extra output channel of the last stage that nothing reads.
+(`mulsr convert`); also the extra output channel of the last stage that nothing reads.
 Different: the cube is enlarged inside, so that all networks take the same inputs; the numbers of bands and of guide
 channels are options; the four layers of `scale_learning`, 194,783 parameters which the release builds and never calls,
 are left out.

@@ -5,7 +5,7 @@ Paper: L. Zhang, J. Nie, W. Wei, Y. Zhang, S. Liao, L. Shao, Unsupervised Adapta
 Original: https://github.com/JiangtaoNie/UAL-CVPR2020, revision 488dce1; written anew, no code taken over.
 
 Identical to the release: every operation of the fusion network, its first stage, so that converted weights give the
-authors' output (scripts/convert_author_checkpoint.py).
+authors' output (`mulsr convert`).
 Different: the cube is enlarged inside, so that all networks take the same inputs; the masks are made on the device of
 the inputs (the release needs a GPU); the numbers of bands and of guide channels are options. The second stage, an
 adaptor that is optimised on every test image, is not part of the network; comparisons commonly leave it out.

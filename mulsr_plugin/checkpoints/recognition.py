@@ -56,7 +56,7 @@ def _unknown_network(state: StateDict, source: str) -> str:
         )
     return (
         f"{source} holds the authors' own weights of {network}: convert them with "
-        f'"python scripts/convert_author_checkpoint.py {source} NEW.pth" first.'
+        f'"mulsr convert {source} NEW.pth" first.'
     )
 
 

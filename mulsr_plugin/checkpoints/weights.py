@@ -90,7 +90,7 @@ def _what_it_holds(content: Any) -> str:
         return f'it holds {type(content).__name__}; give a checkpoint in the form of BasicSR.'
     keys = [str(key) for key, value in content.items() if _is_state_dict(value)]
     if 'model' in keys:
-        return "it looks like an authors' file; convert it with scripts/convert_author_checkpoint.py."
+        return "it looks like an authors' file; convert it with `mulsr convert`."
     if keys:
         return f'it has {" and ".join(keys)}; set path: param_key_g: {keys[0]}.'
     if {'optimizers', 'iter'} <= content.keys():
@@ -98,7 +98,7 @@ def _what_it_holds(content: Any) -> str:
     if _is_state_dict(content):
         return (
             "it is a bare state dict, as authors publish; convert an authors' file with "
-            'scripts/convert_author_checkpoint.py, or set path: param_key_g: ~ for one of this network.'
+            '`mulsr convert`, or set path: param_key_g: ~ for one of this network.'
         )
     return 'it is no checkpoint in the form of BasicSR; give one, such as models/net_g_latest.pth.'
 
@@ -114,7 +114,7 @@ def _likely_reason(own: StateDict, weights: StateDict) -> str:
     except ValueError:
         pass
     else:
-        return f"these are names of the authors' {network}: convert the file with scripts/convert_author_checkpoint.py"
+        return f"these are names of the authors' {network}: convert the file with `mulsr convert`"
     try:
         theirs, ours = network_options(weights, 0), network_options(own, 0)
     except ValueError:  # at least one of them is a network that is not ours

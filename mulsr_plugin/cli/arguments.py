@@ -1,4 +1,4 @@
-"""Values of command lines, each refused with one sentence before any work, and arguments that several commands share."""
+"""Values of command lines, refused with one sentence before any work, and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -118,7 +118,9 @@ def add_out(parser: CommandParser, help: str, required: bool = True) -> None:
 
 def add_option_file(parser: CommandParser, help: str, required: bool = False) -> None:
     """Add an option file, ``-opt`` as BasicSR has it, also as ``--opt``."""
-    parser.add_argument('-opt', metavar='FILE', required=required, help=f'{help}; of your own, or one of `mulsr options`')
+    parser.add_argument(
+        '-opt', metavar='FILE', required=required, help=f'{help}; of your own, or one of `mulsr options`'
+    )
     parser.accept_old_names({'--opt': '-opt'})
 
 

@@ -1,7 +1,7 @@
 """Write small synthetic scenes in the folder layout of the CAVE data set.
 
-  mulsr demo-scenes .demo/complete_ms_data --num-scenes 6 --size 128
-  mulsr prepare cave .demo/complete_ms_data --out .demo/data --test-scenes demo_06
+mulsr demo-scenes .demo/complete_ms_data --num-scenes 6 --size 128
+mulsr prepare cave .demo/complete_ms_data --out .demo/data --test-scenes demo_06
 """
 
 from __future__ import annotations

@@ -78,8 +78,10 @@ def run(args: argparse.Namespace) -> int:
         for path in args.path:
             check_input(path)
         return verify(args.path)
+    SOURCES[args.command].check(args)
     if not Path(args.out).exists():  # else what is in it is named first
-        check_input(args.input)
+        for name in ('input', 'guide', 'wavelengths'):
+            check_input(getattr(args, name, None))
     return prepare(args)
 
 

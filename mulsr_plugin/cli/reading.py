@@ -10,9 +10,7 @@ from mulsr_plugin.cli.choices import AXES
 from mulsr_plugin.cli.parsing import CommandParser
 
 
-def add_reading_arguments(
-    parser: CommandParser, prefix: str = '', what: str = 'cube'
-) -> argparse._ArgumentGroup:
+def add_reading_arguments(parser: CommandParser, prefix: str = '', what: str = 'cube') -> argparse._ArgumentGroup:
     """Add the options with which a file is read, see ``read_cube``.
 
     Args:
@@ -35,15 +33,13 @@ def add_reading_arguments(
     group.add_argument(
         f'--{prefix}axes', choices=AXES, help='order of rows (h), columns (w) and bands (b) in the file, such as bhw'
     )
-    group.add_argument(
-        f'--{prefix}fill', type=float, help='replaces NaN, infinite and no-data values; default: refuse'
-    )
+    group.add_argument(f'--{prefix}fill', type=float, help='replaces NaN, infinite and no-data values; default: refuse')
     group.add_argument(f'--{prefix}clip', action='store_true', help='clip values beyond [0, 1]; default: refuse')
     return group
 
 
 def accept_old_scale(parser: CommandParser, prefix: str = '') -> None:
-    """Accept the earlier name of ``--value-scale``, ``--scale``, with values that cannot be a super-resolution factor."""
+    """Accept ``--scale`` for ``--value-scale``, its earlier name, unless it looks like a super-resolution factor."""
     name = f'--{prefix}value-scale'
     parser.add_argument(
         f'--{prefix}scale', dest=_dest(prefix, 'value-scale'), type=old_value_scale(name), help=argparse.SUPPRESS
@@ -54,9 +50,7 @@ def add_cube_arguments(parser: CommandParser) -> None:
     """Add the options with which a cube is read: those of :func:`add_reading_arguments` and what only cubes have."""
     group = add_reading_arguments(parser)
     group.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres in nm or micrometres')
-    group.add_argument(
-        '--drop-bad-bands', action='store_true', help='leave out bands that an ENVI header marks as bad'
-    )
+    group.add_argument('--drop-bad-bands', action='store_true', help='leave out bands that an ENVI header marks as bad')
 
 
 def add_guide_arguments(parser: CommandParser, help: str, required: bool = False) -> None:

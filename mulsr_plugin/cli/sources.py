@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
 from typing import TYPE_CHECKING, Any
 
 from mulsr_plugin.cli.choices import MASK_TREATMENTS, NORMALISATIONS
@@ -32,6 +31,10 @@ def _no_arguments(parser: CommandParser) -> None:
     pass
 
 
+def _no_check(args: argparse.Namespace) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Source:
     """A kind of source data.
@@ -41,6 +44,8 @@ class Source:
         input_help (str): What ``--input`` names.
         scenes (Callable): Function of the input path and the parsed arguments that lists the scenes.
         add_arguments (Callable): Adds the options of this source alone to its parser. Default: none.
+        check (Callable): Refuses options of this source that contradict each other, with a ValueError. Default: none
+            do.
         splits (bool): Whether the user chooses training and test scenes; False for sources that decide themselves
             (``SourceScene.phase``). Default: True.
         default_split (str | None): Split list used when the user gives none; None makes all scenes training scenes.
@@ -52,6 +57,7 @@ class Source:
     input_help: str
     scenes: Callable[[str, argparse.Namespace], list[SourceScene]]
     add_arguments: Callable[[CommandParser], None] = _no_arguments
+    check: Callable[[argparse.Namespace], None] = _no_check
     splits: bool = True
     default_split: str | None = None
     has_pictures: bool = False
@@ -94,18 +100,24 @@ def _pair(path: str, args: argparse.Namespace) -> list[SourceScene]:
     from mulsr_plugin.data.sources.pair import PairFiles, pair_scenes, read_pair_list
 
     of_cube, of_guide = cube_options(args), reading_options(args, 'guide-')
-    reduction = {'test_part': args.test_part, 'degradation': args.degradation}
-    reduction = {name: value for name, value in reduction.items() if value is not None}
-    if reduction and not args.reduced:
-        raise ValueError('--test-part and --degradation say how pairs are reduced: add --reduced, or leave them out.')
     if args.guide is None:
-        if args.name is not None:
-            raise ValueError('--name names a single pair; the names of a list stand in its lines.')
         pairs = read_pair_list(path, of_cube, of_guide)
     else:
         key = scene_key(path) if args.name is None else check_key(args.name)
         pairs = [PairFiles(key, Path(path), Path(args.guide), of_cube, of_guide)]
-    return pair_scenes(pairs, args.reduced, **reduction)
+    return pair_scenes(pairs, args.reduced, **_reduction(args))
+
+
+def _reduction(args: argparse.Namespace) -> dict[str, Any]:
+    options = {'test_part': args.test_part, 'degradation': args.degradation}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_pair(args: argparse.Namespace) -> None:
+    if _reduction(args) and not args.reduced:
+        raise ValueError('--test-part and --degradation say how pairs are reduced: add --reduced, or leave them out.')
+    if args.guide is None and args.name is not None:
+        raise ValueError('--name names a single pair; the names of a list stand in its lines.')
 
 
 def _add_cube_arguments(parser: CommandParser) -> None:
@@ -217,6 +229,7 @@ SOURCES: dict[str, Source] = {
         input_help='the cube, with --guide; or a text file with one "cube, guide" or "cube, guide, name" a line',
         scenes=_pair,
         add_arguments=_add_pair_arguments,
+        check=_check_pair,
         splits=False,
     ),
 }

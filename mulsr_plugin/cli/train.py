@@ -22,7 +22,9 @@ HANDLES_ERRORS = True
 def add_arguments(parser: CommandParser) -> None:
     """Describe the command line."""
     add_basicsr_arguments(parser)
-    parser.add_argument('--minutes', type=above_zero, metavar='N', help='end the run in order N minutes after its start')
+    parser.add_argument(
+        '--minutes', type=above_zero, metavar='N', help='end the run in order N minutes after its start'
+    )
 
 
 def run(args: argparse.Namespace) -> int:

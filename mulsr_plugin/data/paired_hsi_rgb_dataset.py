@@ -63,7 +63,7 @@ class PairedHSIRGBDataset(data.Dataset):
     Args:
         opt (dict): The data set's block of the option file; not changed. Its keys are
 
-            dataroot_gt (str): Folder with the cubes, (H, W, L) each: an LMDB made by scripts/prepare_dataset.py, or
+            dataroot_gt (str): Folder with the cubes, (H, W, L) each: an LMDB made by `mulsr prepare`, or
                 files of any readable format. May be absent in validation and test if both others are given.
             dataroot_lq (str): Stored low-resolution cubes under the same keys, instead of degrading.
             dataroot_rgb (str): Stored guide images under the same keys, instead of applying a spectral response.
@@ -263,9 +263,7 @@ class PairedHSIRGBDataset(data.Dataset):
                     'under the same key in both, or choose scenes with meta_info_file.'
                 )
         if not keys:
-            raise ValueError(
-                f'{self.opt[f"dataroot_{first}"]} holds no cubes; prepare it with scripts/prepare_dataset.py.'
-            )
+            raise ValueError(f'{self.opt[f"dataroot_{first}"]} holds no cubes; prepare it with `mulsr prepare`.')
         return sorted(keys)
 
     def _check_shapes(self) -> None:
@@ -363,7 +361,7 @@ def _open_cubes(opt: Mapping[str, Any], root_key: str) -> CubeStore | CubeFolder
     if not root.is_dir():
         raise FileNotFoundError(
             f'{root_key}: folder {str(root)!r} does not exist; correct the path, or prepare the data with '
-            'scripts/prepare_dataset.py.'
+            '`mulsr prepare`.'
         )
     return CubeStore(root, verify=opt.get('verify') is not False) if backend['type'] == 'lmdb' else CubeFolder(root)
 

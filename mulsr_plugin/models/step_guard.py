@@ -97,7 +97,7 @@ class StepGuard:
             f'a learning rate that is too high (train: optim_g: lr, now {learning_rate:g})',
             *(['gradients that explode (set train: grad_clip, such as 1.0)'] if train.get('grad_clip') is None else []),
             *([f'the range of precision: {precision} (try fp32)'] if precision != 'fp32' else []),
-            'data with NaN or values far outside [0, 1] (prepare_dataset.py verify)',
+            'data with NaN or values far outside [0, 1] (mulsr prepare verify)',
         ]
         raise RunError(
             f'Loss or weights became NaN or infinite in {self.num_in_a_row} steps in a row, up to iteration '

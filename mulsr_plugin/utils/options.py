@@ -263,7 +263,9 @@ def read_option_file(path: str | os.PathLike[str], *blocks: str) -> dict[str, An
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'There is no option file {path}; `mulsr options` lists those that ship with the plugin.')
+        raise FileNotFoundError(
+            f'There is no option file {path}; `mulsr options` lists those that ship with the plugin.'
+        )
     try:
         opt = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

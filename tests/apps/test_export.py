@@ -9,9 +9,9 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.apps import export
 from mulsr_plugin.apps.export import ExportedSizes, export_network
-from mulsr_plugin.cli.export import main
 from tests.processes import ROOT, run_python
 
 SIZES = ExportedSizes(num_bands=5, scale=4, height=6, width=5)
@@ -110,6 +110,7 @@ def test_a_file_with_other_results_is_not_written(tmp_path, monkeypatch):
 def test_command_line(tmp_path, capsys):
     torch.save({'params': small_mulsr().state_dict()}, tmp_path / 'net.pth')
     arguments = [
+        'export',
         str(tmp_path / 'net.pth'),
         str(tmp_path / 'x.pt2'),
         '--scale',
@@ -124,6 +125,6 @@ def test_command_line(tmp_path, capsys):
     assert 'results differ by at most' in capsys.readouterr().out
     assert main(arguments) == 1
     assert 'x.pt2 exists already and is left as it is' in capsys.readouterr().err
-    arguments[1] = str(tmp_path / 'absent' / 'x.pt2')
+    arguments[2] = str(tmp_path / 'absent' / 'x.pt2')
     assert main(arguments) == 1
     assert 'error: There is no folder' in capsys.readouterr().err

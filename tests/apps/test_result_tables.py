@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -47,8 +46,7 @@ def test_command_warns_where_protocols_differ(tmp_path):
     for name, protocol in (('one', 'with noise'), ('two', 'without noise')):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'metrics_tiny.csv').write_text(TABLE.replace('two scenes', protocol))
-    script = Path(__file__).parents[2] / 'scripts' / 'compare_results.py'
-    command = [sys.executable, str(script), 'one', 'two']
+    command = [sys.executable, '-m', 'mulsr_plugin', 'compare', 'one', 'two']
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert 'must not be ranked' in printed
     assert '| one ' in printed

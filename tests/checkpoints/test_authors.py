@@ -15,8 +15,8 @@ import yaml
 from basicsr.archs import build_network
 from basicsr.models.base_model import BaseModel
 
-from mulsr_plugin.archs.mulsr_arch import MulSR
 from mulsr_plugin.__main__ import main
+from mulsr_plugin.archs.mulsr_arch import MulSR
 from mulsr_plugin.checkpoints.authors import convert_author_checkpoint, convert_author_state
 from tests.archs.golden_mulsr import CASES, author_state, load_case
 from tests.archs.golden_networks import author_file as author_file_of

@@ -14,12 +14,13 @@ from basicsr.models.base_model import BaseModel
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from mulsr_plugin import __version__
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.checkpoints.description import describe_weights, description_in
 from mulsr_plugin.checkpoints.files import load_safely, save_atomically
 from mulsr_plugin.checkpoints.networks import load_network
-from mulsr_plugin.cli.export import build_parser
+from mulsr_plugin.cli.export import add_arguments
 from mulsr_plugin.cli.export import load as load_for_export
-from scripts.convert_weights import main as convert
+from mulsr_plugin.cli.parsing import CommandParser
 from tests.models.tiny import make_options, make_stores, parsed
 
 COARSENET = {'type': 'CoarseNet', 'upscale': [2, 4], 'num_feat': 8, 'num_units': 1, 'legacy': True}
@@ -90,7 +91,7 @@ def test_what_shapes_do_not_tell_comes_from_the_description(saved, suffix, tmp_p
     """CoarseNet's `legacy` changes results and no shape; without the description it is taken for the default."""
     source = saved(COARSENET)
     if suffix == '.safetensors':
-        assert convert([str(source), str(tmp_path / 'net.safetensors')]) == 0
+        assert main(['convert', str(source), str(tmp_path / 'net.safetensors')]) == 0
         source = tmp_path / 'net.safetensors'
     assert load_safely(source)[KEY] == described(COARSENET)[KEY]
     net, options = load_network(source, 4)
@@ -199,8 +200,11 @@ def test_other_use_in_a_training_or_test_is_told_once(saved, tmp_path, caplog, c
 
 
 def test_export_takes_scale_and_bands_from_the_description(saved, tmp_path):
+    parser = CommandParser()
+    add_arguments(parser)
+
     def sizes(path, *options):
-        return load_for_export(build_parser().parse_args([str(path), 'x.pt2', *options]))[1][:3]
+        return load_for_export(parser.parse_args([str(path), 'x.pt2', *options]))[1][:3]
 
     mulsr = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
     assert sizes(saved(mulsr)) == (5, 4, 3)

@@ -102,9 +102,7 @@ def test_files_that_hold_no_weights(tmp_path):
 
 def test_authors_weights_are_to_be_converted(tmp_path):
     torch.save({'epoch': 1, 'model': {'module.hsi_head_x2.weight_v': torch.ones(64, 3, 3, 3)}}, tmp_path / 'model.pth')
-    with pytest.raises(
-        ValueError, match=r"holds the authors' own weights of MulSR: convert .*convert_author_checkpoint.py"
-    ):
+    with pytest.raises(ValueError, match=r"holds the authors' own weights of MulSR: convert .*mulsr convert"):
         load_network(tmp_path / 'model.pth', 4)
 
 

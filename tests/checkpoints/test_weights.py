@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import pickle
@@ -18,6 +17,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.checkpoints.files import load_safely, save_atomically
 from mulsr_plugin.checkpoints.pickle_check import check_form
 from mulsr_plugin.checkpoints.weights import check_weights_fit, check_weights_overlap, select_weights

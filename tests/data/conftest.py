@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
-from mulsr_plugin.cli import prepare
+from mulsr_plugin.__main__ import main as mulsr
 
 
 @pytest.fixture(scope='session')
-def main():
-    """The command's main function."""
-    return prepare.main
+def main() -> Callable[[Sequence[str]], int]:
+    """The command ``mulsr prepare``."""
+    return lambda arguments: mulsr(['prepare', *arguments])

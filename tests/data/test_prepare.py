@@ -76,7 +76,7 @@ def test_mat_command(main, tmp_path, capsys):
 def test_scale_must_be_positive(main, scale, capsys):
     with pytest.raises(SystemExit):
         main(['mat', '--input', 'a', '--output', 'b', f'--scale={scale}'])
-    assert 'is no positive number or fraction' in capsys.readouterr().err
+    assert 'is not a positive number or fraction' in capsys.readouterr().err
 
 
 def test_default_list_names_what_is_missing(main, demo_scenes, tmp_path, capsys):

@@ -10,10 +10,10 @@ import scipy.io
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import lsq_linear
 
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.response_estimation import estimate_of_pair, estimate_spectral_response, write_response
 from mulsr_plugin.data.spectral_response import NIKON_D700, load_spectral_response
-from scripts.estimate_response import main
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
 
@@ -83,7 +83,7 @@ def test_written_file_is_a_spectral_response(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path, real_data: Path, capsys: pytest.CaptureFixture) -> None:
     file, output = str(real_data / 'WorldView2' / 'imgWV2.mat'), str(tmp_path / 'pan.csv')
-    arguments = ['--hsi', file, '--key', 'I_MS', '--rgb', file, '--guide-key', 'I_PAN', '--output', output]
+    arguments = ['estimate-response', file, '--key', 'I_MS', '--guide', file, '--guide-key', 'I_PAN', '--out', output]
     assert main(arguments) == 0
     assert 'channel 1: relative residual 9.7' in capsys.readouterr().out
     response = load_spectral_response(output, 8)

@@ -62,9 +62,9 @@ def test_training_validation_and_inference_use_no_network(hooked, tmp_path):
         '    from mulsr_plugin import train\n'
         '    sys.argv = ["train.py", "-opt", "options.yml"]\n'
         '    train.main()\n'
-        '    from mulsr_plugin.cli.infer import main\n'
+        '    from mulsr_plugin.__main__ import main\n'
         '    weights = ["--weights", "experiments/tiny/models/net_g_latest.pth", "--device", "cpu"]\n'
-        '    sys.exit(main([*weights, "--hsi", "lr.npz", "--rgb", "rgb.npy", "--out", "sr.npz"]))\n'
+        '    sys.exit(main(["infer", *weights, "--hsi", "lr.npz", "--guide", "rgb.npy", "--out", "sr.npz"]))\n'
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert record == []

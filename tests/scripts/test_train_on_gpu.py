@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 
+from mulsr_plugin.__main__ import main as mulsr
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from scripts.dev.gpu_pieces.file_parts import split_files
 
@@ -93,9 +94,8 @@ def program(folder, arguments, log):
 
 def prepare(folder):
     """Two scenes to train with and one to test, as --input would make them of the whole of CAVE."""
-    main = runpy.run_module('mulsr_plugin.cli.prepare')['main']
-    data = ['--input', str(folder / 'scenes'), '--output', str(folder / 'data')]
-    assert main(['cave', *data, '--test-scenes', 'demo_03']) == 0
+    data = [str(folder / 'scenes'), '--out', str(folder / 'data')]
+    assert mulsr(['prepare', 'cave', *data, '--test-scenes', 'demo_03']) == 0
 
 
 def weights(folder):

@@ -79,16 +79,14 @@ def read_results(folder: Path) -> dict[str, Any]:
     """
     path = folder / 'results.json'
     if not path.is_file():
-        raise FileNotFoundError(
-            f'{folder} holds no results.json; name the folder that scripts/benchmark.py has written.'
-        )
+        raise FileNotFoundError(f'{folder} holds no results.json; name the folder that `mulsr benchmark` has written.')
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
         missing = {'entries', 'datasets', 'metrics', 'rows', 'scale'} - set(content)
     except (ValueError, TypeError):
         missing = {'everything'}
     if missing:
-        raise ValueError(f'{path} is no result of scripts/benchmark.py ({", ".join(sorted(missing))} missing); run it.')
+        raise ValueError(f'{path} is no result of `mulsr benchmark` ({", ".join(sorted(missing))} missing); run it.')
     return content
 
 

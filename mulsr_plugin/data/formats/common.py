@@ -307,18 +307,18 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOption
     if 'int' not in kind and not options.clip and not in_unit_range(values, scale):
         raise FormatError(
             f'{path} holds {kind} values from {values.min():.6g} to {values.max():.6g}; give the factor that brings '
-            'them to [0, 1], such as --scale 1/65535 for 16-bit values or --scale max, or clip them (--clip).'
+            'them to [0, 1] as value scale, such as 1/65535 for 16-bit values, or max, or clip them.'
         )
     if scale == 1:
         return scale
     largest = int(values.max())
-    fewer_bits = f'--scale 1/{2 ** largest.bit_length() - 1}'
+    fewer_bits = f'1/{2 ** largest.bit_length() - 1}'
     if np.dtype(kind).itemsize > 2 and 0 < largest * scale < HARDLY_USED:
         raise FormatError(
             f'{path} holds {kind} values up to {largest}, far from the largest of that type; give the factor that '
-            f'brings them to [0, 1], such as {fewer_bits} or --scale max.'
+            f'brings them to [0, 1] as value scale, such as {fewer_bits}, or max.'
         )
-    doubt = f'; its largest value is {largest}: give {fewer_bits} if the sensor has fewer bits'
+    doubt = f'; its largest value is {largest}: give the value scale {fewer_bits} if the sensor has fewer bits'
     notes.append(f'scale {scale:.6g} by its type {kind}{doubt if largest * scale < PARTLY_USED else ""}')
     return scale
 

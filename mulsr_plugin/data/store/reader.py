@@ -54,7 +54,7 @@ class CubeStore:
         if not (self.path / DATA_FILE).is_file():
             raise FileNotFoundError(
                 f'There is no cube store at {self.path} (a folder with {DATA_FILE}): prepare the data with '
-                'scripts/prepare_dataset.py or correct the path.'
+                '`mulsr prepare` or correct the path.'
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class CubeStore:
             keys = sorted(name[len(HEADER_PREFIX) :] for name in names if name.startswith(HEADER_PREFIX))
             if not keys:
                 raise CubeStoreError(
-                    f'{self.path} holds no cube headers: it is not a store written by scripts/prepare_dataset.py.'
+                    f'{self.path} holds no cube headers: it is not a store written by `mulsr prepare`.'
                 )
             self._keys = keys
         return list(self._keys)

@@ -27,7 +27,7 @@ from mulsr_plugin.data.store.writer import CubeStoreWriter
 def main() -> None:
     """Parse, measure, and tell a user's mistake in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--lmdb', help='store made by scripts/prepare_dataset.py')
+    parser.add_argument('--lmdb', help='store made by `mulsr prepare`')
     parser.add_argument(
         '--scale', type=whole_number(2), default=8, help='scale factor; crops are 12 times as wide (default: 8)'
     )

@@ -40,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
         default=31,
         help='bands of the scene to compute (default: 31; minutes each on a CPU)',
     )
-    parser.add_argument('--lmdb', help='store made by scripts/prepare_dataset.py for the loader (default: made up)')
+    parser.add_argument('--lmdb', help='store made by `mulsr prepare` for the loader (default: made up)')
     parser.add_argument('--profile', action='store_true', help='write which operators the forward pass spends time in')
     parser.add_argument('--output', type=Path, default=Path('results/benchmark_speed'), help='default: %(default)s')
     return parser.parse_args()

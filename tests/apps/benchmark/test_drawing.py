@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 pytest.importorskip('matplotlib')
 
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.apps.benchmark import figures as benchmark_figures
 from mulsr_plugin.apps.benchmark.drawing import (
     EntryCost,
@@ -30,6 +30,7 @@ from mulsr_plugin.apps.benchmark.drawing import (
     spectra_figure,
 )
 from mulsr_plugin.apps.benchmark.figures import write_benchmark_figures
+from mulsr_plugin.apps.side_by_side import find_cube
 from mulsr_plugin.data.false_colour import false_colour, stretch_limits
 
 VISIBLE = [400.0 + 10 * band for band in range(31)]
@@ -407,27 +408,18 @@ def test_mistakes_with_benchmarks_are_told(benchmark, tmp_path):
     with pytest.raises(ValueError, match="no entry 'EDSR'; it has Bicubic, UAL, MulSR"):
         write_benchmark_figures(benchmark, entries=['EDSR'])
     (benchmark / 'results.json').write_text('{"entries": []}')
-    with pytest.raises(ValueError, match='is no result of scripts/benchmark.py'):
+    with pytest.raises(ValueError, match='is no result of `mulsr benchmark`'):
         write_benchmark_figures(benchmark)
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location('plot_results', ROOT / 'scripts' / 'plot_results.py')
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
 
 
 @pytest.fixture
 def command(monkeypatch):
-    """Run scripts/plot_results.py as if Matplotlib were missing; return its exit status."""
-    script = load_script()
+    """Run `mulsr plot` as if Matplotlib were missing; return its exit status."""
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     monkeypatch.delitem(sys.modules, 'matplotlib.style', raising=False)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['plot_results.py', *map(str, arguments)])
-        return script.main()
+        return main(['plot', *map(str, arguments)])
 
     return run
 
@@ -437,9 +429,12 @@ def test_command_tells_mistakes_in_a_line(benchmark, command, capsys):
     assert capsys.readouterr().err == "error: The figures need Matplotlib: pip install 'mulsr-plugin[plots]'.\n"
     assert command(benchmark / 'absent') == 1
     assert 'holds no results.json' in capsys.readouterr().err
-    for wrong in (['--pixels', '1,2,3'], ['--area', '1,2'], ['-opt', 'a.yml'], ['-opt', 'a.yml', '--out', 'a.png']):
+    for wrong in (['--pixels', '1,2,3'], ['--area', '1,2']):
         with pytest.raises(SystemExit):
             command(benchmark, *wrong)
+    for wrong, message in (['-opt', 'a.yml'], 'belong together'), (['-opt', 'a.yml', '--out', 'a.png'], 'LABEL=FOLDER'):
+        assert command(benchmark, *wrong) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_picture_of_tests_needs_no_matplotlib(demo_dataset, tmp_path, command, capsys):
@@ -462,7 +457,6 @@ def test_cube_of_the_right_scene_and_data_set(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     dataset = SimpleNamespace(opt={'name': 'Demo'}, keys=['a', 'a_b'])
-    find_cube = load_script().find_cube
     assert find_cube(tmp_path, dataset, 'a') == tmp_path / 'visualization' / 'Demo' / 'a_test.npy'
     assert find_cube(tmp_path, dataset, 'a_b') == tmp_path / 'visualization' / 'Demo' / 'a_b_test.npy'
     (tmp_path / 'visualization' / 'Demo' / 'a_test.npy').unlink()

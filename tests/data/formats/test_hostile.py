@@ -120,7 +120,7 @@ def test_no_band_at_all(tmp_path, name, save):
         (FLOATS[0], 'expected the three axes|holds no 3-D array'),
         (FLOATS[None], r'shape \(1, 6, 5, 4\), expected the three axes|holds no 3-D array'),
         (FLOATS[..., :1], 'has one band, a cube has several'),
-        (5 * FLOATS, r'holds float64 values from .*; give the factor .* --scale max'),
+        (5 * FLOATS, r'holds float64 values from .*; give the factor .* value scale, such as .*, or max'),
         (-FLOATS, 'holds float64 values from -'),
     ],
 )
@@ -197,12 +197,14 @@ def test_scale_by_the_largest_value(tmp_path):
 @pytest.mark.parametrize('dtype', [np.int32, np.uint32, np.int64])
 def test_counts_in_many_bits_need_a_scale(tmp_path, dtype):
     np.save(tmp_path / 'x.npy', (4000 * FLOATS / FLOATS.max()).astype(dtype))
-    with pytest.raises(FormatError, match=f'holds {np.dtype(dtype)} values up to 4000, .* such as --scale 1/4095 or'):
+    with pytest.raises(FormatError, match=f'holds {np.dtype(dtype)} values up to 4000, .* such as 1/4095, or'):
         read_cube(tmp_path / 'x.npy')
     assert read_cube(tmp_path / 'x.npy', scale=1 / 4095).scale == 1 / 4095
 
 
-@pytest.mark.parametrize(('largest', 'doubt'), [(2040, 'give --scale 1/2047 if the sensor has fewer bits'), (9000, '')])
+@pytest.mark.parametrize(
+    ('largest', 'doubt'), [(2040, 'give the value scale 1/2047 if the sensor has fewer bits'), (9000, '')]
+)
 def test_few_bits_of_a_type_are_noted(tmp_path, largest, doubt):
     np.save(tmp_path / 'x.npy', (largest * FLOATS / FLOATS.max()).astype(np.uint16))
     (note,) = read_cube(tmp_path / 'x.npy').notes

@@ -59,7 +59,7 @@ def test_scale_by_class_or_as_given(tmp_path, save):
 @SAVERS
 def test_doubles_beyond_1_need_a_scale(tmp_path, save):
     path = save(tmp_path / 'd.mat', x=CUBE.astype(np.float64))
-    message = rf'd\.mat holds double values from {CUBE.min()} to {CUBE.max()}; give .* --scale'
+    message = rf'd\.mat holds double values from {CUBE.min()} to {CUBE.max()}; give .* as value scale'
     with pytest.raises(ValueError, match=message):
         read_cube(path)
     np.testing.assert_array_equal(read_cube(path, scale=1 / 4095).values, CUBE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mulsr_plugin.cli.prepare import main
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.formats import write_cube
@@ -114,8 +114,8 @@ def test_empty_parts_are_refused(tmp_path: Path, test_part: float) -> None:
 
 def test_real_pair_prepared_and_read_for_training(real_data: Path, tmp_path: Path) -> None:
     file = real_data / 'WorldView2' / 'imgWV2.mat'
-    arguments = ['colosseum', '--input', str(file), '--key', 'I_MS', '--guide-key', 'I_PAN', '--output', str(tmp_path)]
-    assert main(arguments) == 0
+    arguments = ['colosseum', str(file), '--key', 'I_MS', '--guide-key', 'I_PAN', '--out', str(tmp_path)]
+    assert main(['prepare', *arguments]) == 0
     real = scipy.io.loadmat(file)
     full = CubeStore(tmp_path / 'lq.lmdb')
     np.testing.assert_array_equal(full.read('colosseum'), real['I_MS'][160:])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.data.sources import demo_scenes as module
 from mulsr_plugin.data.sources.cave import cave_scenes
 from mulsr_plugin.data.sources.demo_scenes import demo_scene, make_demo_scenes
@@ -96,13 +95,9 @@ def test_senseless_sizes_are_refused(tmp_path, number, size):
 
 
 def test_command(tmp_path, capsys):
-    path = Path(__file__).resolve().parents[3] / 'scripts' / 'make_demo_scenes.py'
-    spec = importlib.util.spec_from_file_location('make_demo_scenes', path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    arguments = [str(tmp_path / 'a'), '--num-scenes', '2', '--size', '16', '--seed', '3']
-    assert script.main(arguments) == 0
+    arguments = ['demo-scenes', str(tmp_path / 'a'), '--num-scenes', '2', '--size', '16', '--seed', '3']
+    assert main(arguments) == 0
     assert [scene.key for scene in cave_scenes(tmp_path / 'a')] == ['demo_01', 'demo_02']
     np.testing.assert_array_equal(cave_scenes(tmp_path / 'a')[1].load().values, demo_scene(16, 3, 1).values)
-    assert script.main(arguments) == 1
+    assert main(arguments) == 1
     assert capsys.readouterr().err.startswith('error: ')

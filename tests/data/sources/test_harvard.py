@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mulsr_plugin.cli.prepare import main
+from mulsr_plugin.__main__ import main
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from mulsr_plugin.data.scene_splits import read_split
 from mulsr_plugin.data.sources.harvard import WAVELENGTHS, harvard_scenes
@@ -86,7 +86,17 @@ def test_negative_noise_is_no_light(archives: Path) -> None:
 
 def test_prepared_by_the_command_line(archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / 'prepared'
-    arguments = ['harvard', '--input', str(archives), '--output', str(output), '--masked', 'zero', '--verify']
+    arguments = [
+        'prepare',
+        'harvard',
+        '--input',
+        str(archives),
+        '--output',
+        str(output),
+        '--masked',
+        'zero',
+        '--verify',
+    ]
     assert main(arguments) == 1
     assert 'listed scenes are missing' in capsys.readouterr().err
     assert not output.exists()
@@ -167,7 +177,7 @@ def test_unfit_folders_and_options_are_explained(archives: Path, tmp_path: Path)
 
 def test_guide_of_a_prepared_scene_is_sampled_at_its_wavelengths(archives: Path, tmp_path: Path) -> None:
     arguments = ['--input', str(archives), '--output', str(tmp_path / 'prepared'), '--test-scenes', 'img2']
-    assert main(['harvard', *arguments]) == 0
+    assert main(['prepare', 'harvard', *arguments]) == 0
     np.savetxt(tmp_path / 'camera.csv', [[500, 0, 1], [600, 0, 0], [610, 3, 0], [800, 3, 0]], delimiter=',')
     opt = {
         'name': 'Harvard',
