@@ -16,6 +16,7 @@ import sys
 
 from mulsr_plugin.cli.arguments import add_option_file
 from mulsr_plugin.cli.parsing import CommandParser
+from mulsr_plugin.utils.options import find_option_file, read_option_file
 
 INTERRUPTED = 'the same command goes on from here'
 
@@ -29,8 +30,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark and print its table."""
-    from mulsr_plugin.utils.options import find_option_file, read_option_file
-
     option_file = find_option_file(args.opt)
     read_option_file(option_file, 'datasets', 'entries')
     sys.path.insert(0, os.getcwd())  # where modules that `imports` names may lie

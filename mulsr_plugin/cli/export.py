@@ -18,6 +18,7 @@ from mulsr_plugin.cli.arguments import add_option_file, whole_number
 from mulsr_plugin.cli.checks import check_new, check_suffix, check_weights
 from mulsr_plugin.cli.choices import EXPORT_SUFFIXES
 from mulsr_plugin.cli.parsing import CommandParser
+from mulsr_plugin.utils.options import find_option_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,8 +61,6 @@ def run(args: argparse.Namespace) -> int:
     if not Path(args.target).parent.is_dir():
         raise FileNotFoundError(f'There is no folder {Path(args.target).parent}; make it or name another.')
     if args.opt is not None:
-        from mulsr_plugin.utils.options import find_option_file
-
         args.opt = find_option_file(args.opt)
     from mulsr_plugin import register
     from mulsr_plugin.apps.export import export_network

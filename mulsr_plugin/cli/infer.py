@@ -20,6 +20,7 @@ from mulsr_plugin.cli.choices import CUBE_SUFFIXES, DEFAULT_HALO, PRECISIONS, sh
 from mulsr_plugin.cli.parsing import CommandParser
 from mulsr_plugin.cli.reading import add_cube_arguments, add_guide_arguments, cube_options, reading_options
 from mulsr_plugin.cli.running import log
+from mulsr_plugin.utils.options import find_option_file
 
 if TYPE_CHECKING:
     from mulsr_plugin.apps.infer import InferenceJob
@@ -92,15 +93,13 @@ def check_arguments(args: argparse.Namespace) -> None:
         FileNotFoundError: An input is not there.
         FileExistsError: The output is.
     """
-    options = {f'--{name}': value for name, value in reading_options(args, 'guide-').items()}
-    if args.guide is None and any(value not in (None, False) for value in options.values()):
+    given = [value for value in reading_options(args, 'guide-').values() if value is not None and value is not False]
+    if args.guide is None and given:
         raise ValueError('Options --guide-... say how a guide image is read, but there is none: give it with --guide.')
     for path in (args.hsi, args.guide, args.wavelengths):
         check_input(path)
     check_weights(args.weights)
     if args.opt is not None:
-        from mulsr_plugin.utils.options import find_option_file
-
         args.opt = find_option_file(args.opt)
     if Path(args.out).name not in ('', '..'):  # which infer() explains
         check_suffix(args.out, ('', *CUBE_SUFFIXES))

@@ -1,4 +1,4 @@
-"""Estimate the spectral response of a guide image from a cube and the registered guide of the same scene.
+"""Estimate the spectral response of a guide image from a cube registered with it.
 
   mulsr estimate-response cube.hdr --guide guide.tif --out response.csv
   mulsr estimate-response pair.mat --key HSim --guide pair.mat --guide-key MSim --out response.csv
