@@ -170,6 +170,22 @@ def test_network_without_a_guide_needs_none(job, unguided, log):
         infer(changed(alone, bands_per_chunk=2, force=True))
 
 
+def test_a_given_scale_is_compared_with_the_images_and_the_network(job, unguided, tmp_path):
+    _, weights, options = unguided
+    with pytest.raises(ValueError, match='make a scale of 4, but 8 was given: correct it, or leave it out'):
+        infer(changed(job, scale=8))
+    assert infer(changed(job, scale=4)).scale == 4
+    alone = changed(job, images=CubeFile(job.images.cube), weights=weights, force=True)
+    with pytest.raises(ValueError, match='describes a network for x4, but the images are given at x8'):
+        infer(changed(alone, option_file=options, scale=8))
+    unsaid = yaml.safe_load(options.read_text())
+    del unsaid['scale'], unsaid['network_g']['upscale']
+    (tmp_path / 'unsaid.yml').write_text(yaml.safe_dump(unsaid))
+    with pytest.raises(ValueError, match='size of the guide image tells the scale'):
+        infer(changed(alone, option_file=tmp_path / 'unsaid.yml'))
+    assert infer(changed(alone, option_file=tmp_path / 'unsaid.yml', scale=4)).shape == (48, 48, 5)
+
+
 def test_guided_network_asks_for_the_guide(job, tmp_path):
     block = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
     (tmp_path / 'opt.yml').write_text(yaml.safe_dump({'scale': 4, 'network_g': block}))
