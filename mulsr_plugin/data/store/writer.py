@@ -249,9 +249,13 @@ class CubeStoreWriter:
         self.finished = frozenset(self.headers)
         if not self.finished:
             shutil.rmtree(self._temporary, ignore_errors=True)
-        # they are of the finished store; LMDB is opened for more
-        for name in (META_FILE, STRUCTURE_FILE):
-            (self._temporary / name).unlink(missing_ok=True)
+        # they are of the finished store, or half written; LMDB is opened for more
+        for path in [
+            self._temporary / META_FILE,
+            self._temporary / STRUCTURE_FILE,
+            *self._temporary.glob('.*.partial-*'),
+        ]:
+            path.unlink(missing_ok=True)
         sync_folder(self._temporary)
 
     def _remove_abandoned(self) -> None:
