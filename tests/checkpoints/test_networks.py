@@ -57,7 +57,9 @@ def test_option_file_says_what_weights_do_not(tmp_path):
     net = build_network(options)
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
     (tmp_path / 'train.yml').write_text(yaml.safe_dump({'name': 'x', 'network_g': options}))
-    with pytest.raises(ValueError, match='holds weights of none of MulSR, CoarseNet.*give --opt with the option file'):
+    with pytest.raises(
+        ValueError, match='holds weights of none of CoarseNet, MoGDCN, MulSR.*give --opt with the option file'
+    ):
         load_network(tmp_path / 'net.pth', 4)
     loaded, found = load_network(tmp_path / 'net.pth', 4, tmp_path / 'train.yml')
     assert found == options
