@@ -7,7 +7,7 @@ import torch
 import yaml
 from basicsr.archs import build_network
 
-from mulsr_plugin.checkpoints.networks import load_network, read_weights
+from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
 from mulsr_plugin.checkpoints.recognition import network_options
 
 NETWORKS = [
@@ -29,7 +29,7 @@ def test_every_network_is_told_by_its_weights(options, tmp_path):
     torch.manual_seed(0)
     net = build_network({**options, 'upscale': 4}).eval()
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
-    loaded, found = load_network(tmp_path / 'net.pth', 4)
+    loaded, found = network_from_weights(read_weights(tmp_path / 'net.pth'), 4)
     assert {**found, **options, 'upscale': 4} == found
     assert type(loaded) is type(net)
     assert not loaded.training
@@ -43,8 +43,8 @@ def test_averaged_weights_are_preferred(tmp_path):
     state, averaged = ({'a': torch.full((2,), value)} for value in (1.0, 2.0))
     torch.save({'params': state, 'params_ema': averaged}, tmp_path / 'both.pth')
     torch.save({'module.a': torch.ones(2)}, tmp_path / 'bare.pth')
-    assert torch.equal(read_weights(tmp_path / 'both.pth')[0]['a'], averaged['a'])
-    assert list(read_weights(tmp_path / 'bare.pth')[0]) == ['a']
+    assert torch.equal(read_weights(tmp_path / 'both.pth').state['a'], averaged['a'])
+    assert list(read_weights(tmp_path / 'bare.pth').state) == ['a']
 
 
 def test_option_file_says_what_weights_do_not(tmp_path):
@@ -60,14 +60,14 @@ def test_option_file_says_what_weights_do_not(tmp_path):
     with pytest.raises(
         ValueError, match='holds weights of none of CoarseNet, MoGDCN, MulSR.*give --opt with the option file'
     ):
-        load_network(tmp_path / 'net.pth', 4)
-    loaded, found = load_network(tmp_path / 'net.pth', 4, tmp_path / 'train.yml')
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4)
+    loaded, found = network_from_weights(read_weights(tmp_path / 'net.pth'), 4, tmp_path / 'train.yml')
     assert found == options
     lq = torch.rand(1, 5, 4, 4)
     with torch.no_grad():
         torch.testing.assert_close(loaded(lq), net.eval()(lq))
     with pytest.raises(ValueError, match='describes a network for x4, but the images are given at x8'):
-        load_network(tmp_path / 'net.pth', 8, tmp_path / 'train.yml')
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 8, tmp_path / 'train.yml')
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,21 @@ def test_faulty_option_files(content, message, tmp_path):
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
     (tmp_path / 'opt.yml').write_text(content)
     with pytest.raises(ValueError, match=message):
-        load_network(tmp_path / 'net.pth', 4, tmp_path / 'opt.yml')
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4, tmp_path / 'opt.yml')
     with pytest.raises(FileNotFoundError, match=r'There is no option file .*none\.yml'):
-        load_network(tmp_path / 'net.pth', 4, tmp_path / 'none.yml')
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4, tmp_path / 'none.yml')
 
 
 def test_files_that_hold_no_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match='There is no checkpoint'):
-        load_network(tmp_path / 'none.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'none.pth'), 4)
     (tmp_path / 'text.pth').write_text('no checkpoint')
     with pytest.raises(ValueError, match='is damaged or is no checkpoint'):
-        load_network(tmp_path / 'text.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'text.pth'), 4)
     for content in ([1, 2], {'epoch': 3}, {}):
         torch.save(content, tmp_path / 'other.pth')
         with pytest.raises(ValueError, match='holds .*no network weights: give a checkpoint of BasicSR'):
-            load_network(tmp_path / 'other.pth', 4)
+            network_from_weights(read_weights(tmp_path / 'other.pth'), 4)
 
 
 def test_authors_weights_are_to_be_converted(tmp_path):
@@ -107,14 +107,14 @@ def test_authors_weights_are_to_be_converted(tmp_path):
     with pytest.raises(
         ValueError, match=r"holds the authors' own weights of MulSR: convert .*convert_author_checkpoint.py"
     ):
-        load_network(tmp_path / 'model.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'model.pth'), 4)
 
 
 def test_incomplete_weights(tmp_path):
     state = build_network({'type': 'UAL', 'upscale': 4, 'num_bands': 4}).state_dict()
     torch.save({'params': {name: state[name] for name in state if name != 'tail.0.bias'}}, tmp_path / 'net.pth')
     with pytest.raises(ValueError, match=r'does not fit network UAL: 1 missing \(first: tail.0.bias\)'):
-        load_network(tmp_path / 'net.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4)
     with pytest.raises(ValueError, match="looks like weights of UAL but lacks some .*'heads.2.0.weight'"):
         network_options({name: state[name] for name in state if not name.startswith('heads')}, 4)
 
