@@ -168,13 +168,11 @@ def _trace(net: nn.Module, sizes: ExportedSizes) -> torch.export.ExportedProgram
     except ValueError:
         raise
     except Exception as error:  # tracing fails in any manner
-        raise ValueError(_refusal(net, sizes, 'recorded', error)) from error
-
-
-def _refusal(net: nn.Module, sizes: ExportedSizes, verb: str, error: Exception) -> str:
-    reason = ' '.join(str(error).split())[:300]
-    cure = 'this network is not supported' if sizes.is_fixed else 'try a fixed size (--fixed)'
-    return f'{type(net).__name__} cannot be {verb} ({type(error).__name__}: {reason}); {cure}.'
+        reason = ' '.join(str(error).split())[:300]
+        cure = 'this network is not supported' if sizes.is_fixed else 'try a fixed size (--fixed)'
+        raise ValueError(
+            f'{type(net).__name__} cannot be recorded ({type(error).__name__}: {reason}); {cure}.'
+        ) from error
 
 
 def _to_pt2(program: torch.export.ExportedProgram) -> tuple[bytes, Any]:

@@ -78,7 +78,8 @@ class Benchmark:
         Returns:
             One sentence for each failure; empty when all went well.
         """
-        self._open_datasets()
+        for block in self.opt['datasets']:
+            self._guarded(f'Data set {block["name"]!r}', lambda b=block: self._open_dataset(b))
         images = sum(self._count(dataset) for dataset in self.datasets.values())
         total = images * len(self.opt['entries'])
         with tqdm(total=total, unit='image', disable=not self.progress) as bar:
@@ -161,10 +162,6 @@ class Benchmark:
 
     def _count(self, dataset: Any) -> int:
         return min(len(dataset), self.opt['max_images'] or len(dataset))
-
-    def _open_datasets(self) -> None:
-        for block in self.opt['datasets']:
-            self._guarded(f'Data set {block["name"]!r}', lambda b=block: self._open_dataset(b))
 
     def _open_dataset(self, block: Mapping[str, Any]) -> None:
         dataset = build_dataset(deepcopy(dict(block)))

@@ -237,7 +237,7 @@ class CubeStoreWriter:
             # published, but its writer was killed before those that belong to it were: see refuse_existing
             shutil.rmtree(self._temporary, ignore_errors=True)
             os.rename(self.path, self._temporary)
-        if description_in(self._temporary) == description:
+        if preparation_of(self._temporary) == description:
             try:
                 store = CubeStore(self._temporary)
                 for key in store.keys():  # noqa: SIM118 (a store is no mapping)
@@ -296,11 +296,11 @@ def refuse_unrelated(path: PathLike, resume: str | None) -> None:
     Raises:
         FileExistsError: There is anything else at ``path``, be it a broken link.
     """
-    if resume is None or description_in(path) != resume:
+    if resume is None or preparation_of(path) != resume:
         refuse_existing(path)
 
 
-def description_in(store: PathLike) -> str | None:
+def preparation_of(store: PathLike) -> str | None:
     """Return what a writer with ``resume`` is or was preparing in a folder; None for a finished store or no store."""
     try:
         return Path(store, DESCRIPTION_FILE).read_text(encoding='utf-8')
