@@ -1,4 +1,4 @@
-"""Networks told by the names and shapes of their weights."""
+"""Networks built from the files of their weights."""
 
 from __future__ import annotations
 
@@ -8,35 +8,6 @@ import yaml
 from basicsr.archs import build_network
 
 from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
-from mulsr_plugin.checkpoints.recognition import network_options
-
-NETWORKS = [
-    {'type': 'MulSR', 'num_feat': 16, 'num_modules': 1, 'num_guide_ch': 3},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 3, 'num_guide_ch': 1, 'small_scale_head': True},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 2, 'num_guide_ch': 4, 'use_mii': False},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 1, 'use_dsca': False},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 1, 'use_lfcc': False},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 2, 'multi_scale': False},
-    {'type': 'CoarseNet', 'num_feat': 8, 'num_units': 3, 'num_guide_ch': 2},
-    {'type': 'PZResNet', 'num_bands': 13, 'num_guide_ch': 4},
-    {'type': 'MoGDCN', 'num_bands': 5, 'num_guide_ch': 2},
-    {'type': 'UAL', 'num_bands': 6, 'num_guide_ch': 1},
-]
-
-
-@pytest.mark.parametrize('options', NETWORKS, ids=lambda options: '-'.join(map(str, options.values())))
-def test_every_network_is_told_by_its_weights(options, tmp_path):
-    torch.manual_seed(0)
-    net = build_network({**options, 'upscale': 4}).eval()
-    torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
-    loaded, found = network_from_weights(read_weights(tmp_path / 'net.pth'), 4)
-    assert {**found, **options, 'upscale': 4} == found
-    assert type(loaded) is type(net)
-    assert not loaded.training
-    bands = options.get('num_bands', 3)
-    inputs = torch.rand(1, bands, 4, 4), torch.rand(1, options.get('num_guide_ch', 3), 16, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(loaded(*inputs), net(*inputs))
 
 
 def test_averaged_weights_are_preferred(tmp_path):
@@ -115,11 +86,3 @@ def test_incomplete_weights(tmp_path):
     torch.save({'params': {name: state[name] for name in state if name != 'tail.0.bias'}}, tmp_path / 'net.pth')
     with pytest.raises(ValueError, match=r'does not fit network UAL: 1 missing \(first: tail.0.bias\)'):
         network_from_weights(read_weights(tmp_path / 'net.pth'), 4)
-    with pytest.raises(ValueError, match="looks like weights of UAL but lacks some .*'heads.2.0.weight'"):
-        network_options({name: state[name] for name in state if not name.startswith('heads')}, 4)
-
-
-def test_mulsr_at_an_odd_scale():
-    state = build_network({'type': 'MulSR', 'num_feat': 8, 'num_modules': 1}).state_dict()
-    with pytest.raises(ValueError, match='works at even scales only, but the images are given at x3'):
-        network_options(state, 3)
