@@ -18,7 +18,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from mulsr_plugin.checkpoints.networks import load_network, read_weights
+from mulsr_plugin.checkpoints.networks import WeightsFile, network_from_weights, read_weights
 from mulsr_plugin.checkpoints.shipped import default_weights, find_weights, shipped_weights
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.false_colour import comparison_panel
@@ -147,10 +147,10 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
     _check_output(job)
     device = _device(job.device)
     cube, guide, scale = _load(job)
+    weights, scale = _read_weights(job, scale)
+    job = replace(job, weights=weights.path)
     _check_space(job.output, cube, scale)
-    job = replace(job, weights=_choose_weights(job, scale))
-    assert job.weights is not None
-    net, network = load_network(job.weights, scale, job.option_file)
+    net, network = network_from_weights(weights, scale, job.option_file)
     _check_fit(job, net, network['type'], cube, guide)
     _tell_images(network['type'], scale, cube, guide)
     response = None if guide is None else _response(job, cube, guide)
@@ -173,8 +173,8 @@ def _log() -> logging.Logger:
     return get_root_logger()
 
 
-def _load(job: InferenceJob) -> tuple[Cube, Cube | None, int]:
-    """Read cube and guide image, and tell the scale by their sizes; without a guide by weights or option file."""
+def _load(job: InferenceJob) -> tuple[Cube, Cube | None, int | None]:
+    """Read cube and guide image, whose sizes give the scale; None for both without a guide image."""
     if isinstance(job.images, PairFiles):
         return job.images.load()
     if job.spectral_response is not None:
@@ -182,17 +182,27 @@ def _load(job: InferenceJob) -> tuple[Cube, Cube | None, int]:
             f'The spectral response {job.spectral_response} is that of the camera of a guide image, but there is none: '
             'give --rgb, or leave --spectral-response out.'
         )
-    return read_cube(job.images.cube, **job.images.cube_options), None, _told_scale(job)
+    return read_cube(job.images.cube, **job.images.cube_options), None, None
 
 
-def _told_scale(job: InferenceJob) -> int:
-    """Return the one scale that the option file of a job, else the description in its weights, names."""
+def _read_weights(job: InferenceJob, scale: int | None) -> tuple[WeightsFile, int]:
+    """Read the weights of a job, where it names none those of the package; return their scale where none is given."""
+    if job.weights is not None:
+        weights = read_weights(find_weights(job.weights))
+        return weights, scale or _described_scale(job.option_file, weights)
+    scale = scale or _described_scale(job.option_file, None)
+    return read_weights(_default_weights(job, scale)), scale
+
+
+def _described_scale(option_file: Path | None, weights: WeightsFile | None) -> int:
+    """Return the one scale that the option file, else the description of the weights, names."""
     scales: Any = None
-    if job.option_file is not None:
-        scales = _scale_of_options(job.option_file)
-    elif job.weights is not None:
-        description = read_weights(find_weights(job.weights))[1]
-        scales = None if description is None else description['scales']
+    if option_file is not None:
+        content = read_option_file(option_file)
+        network = content.get('network_g')
+        scales = (network.get('upscale') if isinstance(network, Mapping) else None) or content.get('scale')
+    elif weights is not None and weights.description is not None:
+        scales = weights.description['scales']
     scale = scales[0] if isinstance(scales, list) and len(scales) == 1 else scales
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
         raise ValueError(
@@ -200,13 +210,6 @@ def _told_scale(job: InferenceJob) -> int:
             'no guide image, --weights and with --opt the option file of its training.'
         )
     return scale
-
-
-def _scale_of_options(path: Path) -> Any:
-    """Return the scale in an option file: that of the network, else that of the data; None for neither."""
-    content = read_option_file(path)
-    network = content.get('network_g')
-    return (network.get('upscale') if isinstance(network, Mapping) else None) or content.get('scale')
 
 
 def _check_output(job: InferenceJob) -> None:
@@ -239,10 +242,8 @@ def _check_output(job: InferenceJob) -> None:
         raise OSError(f'Nothing can be written to {folder} ({error.strerror}): name another place.') from error
 
 
-def _choose_weights(job: InferenceJob, scale: int) -> Path:
-    """Find the weights of a job; where it names none, take those of the package and say so."""
-    if job.weights is not None:
-        return find_weights(job.weights)
+def _default_weights(job: InferenceJob, scale: int) -> Path:
+    """Return the weights of the package for a job that names none, and say so."""
     if job.option_file is not None:
         raise ValueError(f'{job.option_file} describes a network, but its weights are missing: give --weights.')
     shipped = default_weights(scale)

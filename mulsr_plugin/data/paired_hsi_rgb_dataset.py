@@ -175,15 +175,15 @@ class PairedHSIRGBDataset(data.Dataset):
     ) -> dict[str, Any]:
         """Return the crop as it is stored, and all that the model needs to make a sample of it.
 
-        ``gt`` and a stored ``rgb`` are (H, W, C) as ``storable`` returns them, with the factors ``gt_scale`` and
-        ``rgb_scale`` to [0, 1]; a guide that is to be made comes as its ``response`` (G, L).
+        ``gt_raw`` and, of a stored guide, ``rgb_raw`` are (H, W, C) as ``storable`` returns them, with the factors
+        ``gt_scale`` and ``rgb_scale`` to [0, 1]; a guide that is to be made comes as its ``response`` (G, L).
         """
         sample: dict[str, Any] = {'gt_path': key, 'augmentation': torch.tensor(operations)}
         for kind in self.cubes:
             values, scale = self._read(kind, key, window)
             if not self._can_stay_as_stored[kind]:
                 values, scale = _scaled(values, scale), 1.0
-            sample.update({kind: storable(values), f'{kind}_scale': scale})
+            sample.update({f'{kind}_raw': storable(values), f'{kind}_scale': scale})
         if self.response is not None:
             sample['response'] = torch.from_numpy(self.response)
         return {**sample, 'seed': int(rng.integers(2**63))}

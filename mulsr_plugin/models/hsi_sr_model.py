@@ -88,7 +88,7 @@ class HSISRModel(CheckpointedModel):
         share_seed(opt)
         if opt['is_train']:
             prepare_resume(opt)
-            self._options = options_of_run(opt)  # now, as building takes some out
+            self.run_options = options_of_run(opt)  # now, as building takes some out
         train = opt.get('train') or {}
         self.precision: str = train.get('precision') or 'fp32'
         self.channels_last: bool | None = train.get('channels_last')
@@ -214,10 +214,10 @@ class HSISRModel(CheckpointedModel):
         """Make ground truth and guide of crops as ``PairedHSIRGBDataset`` gives them with ``device_degradation``."""
         images = {
             kind: unpack_crops(
-                data[kind].to(self.device, non_blocking=True), data[f'{kind}_scale'], data['augmentation']
+                data[f'{kind}_raw'].to(self.device, non_blocking=True), data[f'{kind}_scale'], data['augmentation']
             )
             for kind in ('gt', 'rgb')
-            if kind in data
+            if f'{kind}_raw' in data
         }
         if 'response' in data:
             with float32_math('fp32', self.device):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mulsr_plugin import register
-from mulsr_plugin.checkpoints.networks import load_network
+from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
 from mulsr_plugin.cli.arguments import whole_number
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     register()
     try:
-        net, _ = load_network(args.weights, args.scale)
+        net, _ = network_from_weights(read_weights(args.weights), args.scale)
         print(f'| Scene | Tile, halo | RMSE to one piece | Maximum | PSNR (one piece) |\n|{"---|" * 5}')
         for key in args.scenes:
             gt, lq, rgb = load_scene(args, key)

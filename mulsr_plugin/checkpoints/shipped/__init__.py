@@ -10,9 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from basicsr.archs import build_network
 from torch import nn
 
-from mulsr_plugin.checkpoints.weights import check_weights_fit, select_weights
+from mulsr_plugin.checkpoints.networks import read_weights
+from mulsr_plugin.checkpoints.weights import check_weights_fit
 
 FOLDER = Path(__file__).parent
 
@@ -74,28 +76,28 @@ def default_weights(scale: int) -> ShippedWeights:
     raise ValueError(f'No weights for x{scale} come with the package (only for {scales}): name a file of weights.')
 
 
-def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
+def find_weights(weights: str | os.PathLike[str]) -> Path:
     """Return the file of shipped weights for their name; anything else is the path of a file and returned as it is.
 
     A file of that name in the working directory comes first.
 
     Args:
-        name_or_path: Name of shipped weights, or a path.
+        weights: Name of shipped weights, or a path.
 
     Raises:
         ValueError: The shipped file differs from its checksum.
         FileNotFoundError: Neither such weights nor such a file exist, and it looks like a name.
     """
-    path = Path(name_or_path)
+    path = Path(weights)
     if path.exists() or path.suffix or len(path.parts) > 1:
         return path
-    weights = shipped_weights().get(str(name_or_path))
-    if weights is None:
+    shipped = shipped_weights().get(str(weights))
+    if shipped is None:
         known = ', '.join(shipped_weights())
         raise FileNotFoundError(f'{path} is neither a file nor the name of shipped weights, which are {known}.')
-    if hashlib.sha256(weights.path.read_bytes()).hexdigest() != weights.sha256:
-        raise ValueError(f'{weights.path} is not the file that was shipped: install mulsr-plugin again.')
-    return weights.path
+    if hashlib.sha256(shipped.path.read_bytes()).hexdigest() != shipped.sha256:
+        raise ValueError(f'{shipped.path} is not the file that was shipped: install mulsr-plugin again.')
+    return shipped.path
 
 
 def load_pretrained(name: str) -> nn.Module:
@@ -103,8 +105,8 @@ def load_pretrained(name: str) -> nn.Module:
 
     Example::
 
+        from mulsr_plugin.checkpoints import load_pretrained
         from mulsr_plugin.models.inference import super_resolve
-        from mulsr_plugin.checkpoints.shipped import load_pretrained
 
         net = load_pretrained('mulsr_cave_x8_small')
         result = super_resolve(net, lq, rgb)  # (1, L, h, w) and (1, 3, 8 h, 8 w) in [0, 1]
@@ -119,18 +121,11 @@ def load_pretrained(name: str) -> nn.Module:
         FileNotFoundError: There are no such weights.
         ValueError: The file differs from its checksum.
     """
-    from mulsr_plugin import register
-
-    register()
-    from basicsr.archs import build_network
-
-    from mulsr_plugin.checkpoints.files import load_safely
-
     path = find_weights(name)
     if name not in shipped_weights():
         raise FileNotFoundError(f'No weights {name} come with the package, only {", ".join(shipped_weights())}.')
     net = build_network(dict(shipped_weights()[name].network_g))
-    state = select_weights(load_safely(path), 'params', str(path))
-    check_weights_fit(net, state, str(path))
-    net.load_state_dict(state)
+    weights = read_weights(path)
+    check_weights_fit(net, weights.state, str(path))
+    net.load_state_dict(weights.state)
     return net.eval()
