@@ -33,12 +33,12 @@ from mulsr_plugin.models.inference import (
     Progress,
     Tile,
     TileDeviation,
+    apply_network,
     choose_bands_per_chunk,
     choose_tile,
     is_bandwise,
     is_guided,
     measure_tile_deviation,
-    super_resolve,
 )
 from mulsr_plugin.utils.files import whole_files
 from mulsr_plugin.utils.options import read_option_file
@@ -130,7 +130,7 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
 
     Args:
         job (InferenceJob): What to do.
-        progress (Callable | None): See :func:`mulsr_plugin.models.inference.super_resolve`. Default: None.
+        progress (Callable | None): See :func:`mulsr_plugin.models.inference.apply_network`. Default: None.
 
     Returns:
         InferenceReport: What was found out on the way, which the log tells too.
@@ -161,7 +161,7 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
     chunk = job.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=job.precision)
     if is_bandwise(net):
         _log().info(f'{min(chunk, cube.num_bands)} of {cube.num_bands} bands at a time.')
-    result = super_resolve(net, lq, rgb, None, chunk, tile, job.precision, progress)
+    result = apply_network(net, lq, rgb, None, chunk, tile, job.precision, progress)
     image = result.clamp_(0, 1)[0].permute(1, 2, 0)
     consistency = _consistency(image, cube, guide, response)
     _write(job, image, cube, guide, scale)

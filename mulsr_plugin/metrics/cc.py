@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, band_means, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, band_means, cube_pair, row_strips
 
 
 @METRIC_REGISTRY.register()
-def calculate_cc(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_cc(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Cross correlation: mean over bands of Pearson's correlation coefficient.
 
     Brightness and contrast of a band do not matter, so this says nothing about radiometric errors.

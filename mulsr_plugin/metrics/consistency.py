@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from mulsr_plugin.data.cube import CubeArray
 from mulsr_plugin.metrics._cubes import (
-    Cube,
     CubePair,
     as_cube,
     band_mean_squared_errors,
@@ -26,8 +26,8 @@ from mulsr_plugin.metrics.sam import mean_angle
 
 @METRIC_REGISTRY.register()
 def calculate_spectral_consistency(
-    img: Cube,
-    lq: Cube,
+    img: CubeArray,
+    lq: CubeArray,
     degradation: Degrade | None = None,
     measure: str = 'rmse',
     crop_border: int = 0,
@@ -68,7 +68,7 @@ def calculate_spectral_consistency(
 
 @METRIC_REGISTRY.register()
 def calculate_spatial_consistency(
-    img: Cube, rgb: Cube, response: Cube, measure: str = 'rmse', crop_border: int = 0, **kwargs: object
+    img: CubeArray, rgb: CubeArray, response: CubeArray, measure: str = 'rmse', crop_border: int = 0, **kwargs: object
 ) -> float:
     """Difference between the guide image and the one that the spectral response makes of the result.
 
@@ -104,7 +104,7 @@ def _root_mean_squared_error(pair: CubePair) -> torch.Tensor:
     return band_mean_squared_errors(pair).mean().sqrt()
 
 
-def _checked_response(response: Cube, img: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
+def _checked_response(response: CubeArray, img: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
     matrix = response if isinstance(response, torch.Tensor) else torch.from_numpy(np.asarray(response, np.float64))
     if tuple(matrix.shape) != (rgb.shape[2], img.shape[2]):
         raise ValueError(

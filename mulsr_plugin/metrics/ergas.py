@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, band_mean_squared_errors, band_means, cube_pair
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import band_mean_squared_errors, band_means, cube_pair
 
 
 @METRIC_REGISTRY.register()
-def calculate_ergas(img: Cube, img2: Cube, crop_border: int = 0, scale: float | None = None, **kwargs: object) -> float:
+def calculate_ergas(
+    img: CubeArray, img2: CubeArray, crop_border: int = 0, scale: float | None = None, **kwargs: object
+) -> float:
     """Relative dimensionless global error in synthesis.
 
     ``100 / scale * sqrt(mean over bands of (RMSE of the band / mean of the band in the reference)^2)``. The division

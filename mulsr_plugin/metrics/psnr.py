@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, band_mean_squared_errors, cube_pair
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import band_mean_squared_errors, cube_pair
 
 
 @METRIC_REGISTRY.register()
-def calculate_hsi_psnr(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_hsi_psnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Peak signal-to-noise ratio of the whole cube at peak 1, in dB.
 
     One mean squared error over all pixels and bands, as in the tables of the MulSR paper; a few bad bands weigh
@@ -32,7 +33,7 @@ def calculate_hsi_psnr(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: ob
 
 
 @METRIC_REGISTRY.register()
-def calculate_mpsnr(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_mpsnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Mean over bands of the peak signal-to-noise ratio at peak 1 (MPSNR), in dB.
 
     The peak is 1 for every band, not the band's own maximum.

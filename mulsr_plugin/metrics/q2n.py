@@ -8,13 +8,14 @@ from functools import cache
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, cube_pair
 
 _BLOCK = 32
 
 
 @METRIC_REGISTRY.register()
-def calculate_q2n(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_q2n(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Hypercomplex quality index Q2n, mean over blocks.
 
     A spectrum is one Cayley-Dickson number (complex for 2 bands, quaternion for 4, octonion for 8, ...), bands padded

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, band_mean_squared_errors, cube_pair
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import band_mean_squared_errors, cube_pair
 
 
 @METRIC_REGISTRY.register()
-def calculate_rmse(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_rmse(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Root mean squared error of the whole cube, in the unit of the cubes.
 
     On cubes in [0, 1] as used here; papers that report RMSE on 8-bit numbers are 255 times higher.

@@ -7,14 +7,15 @@ from collections.abc import Callable
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, cube_pair, row_strips
 
 _AUTHORS_EPS = 2.2204e-16
 
 
 @METRIC_REGISTRY.register()
 def calculate_sam(
-    img: Cube, img2: Cube, crop_border: int = 0, zero_spectra: str = 'exclude', **kwargs: object
+    img: CubeArray, img2: CubeArray, crop_border: int = 0, zero_spectra: str = 'exclude', **kwargs: object
 ) -> float:
     """Mean spectral angle between two cubes, in degrees.
 

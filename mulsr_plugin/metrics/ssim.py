@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, cube_pair, row_strips
 from mulsr_plugin.metrics._windows import GAUSSIAN_SIDE, gaussian_filter
 
 _C1 = 0.01**2
@@ -13,7 +14,7 @@ _C2 = 0.03**2
 
 
 @METRIC_REGISTRY.register()
-def calculate_hsi_ssim(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_hsi_ssim(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Structural similarity, mean over pixels and bands.
 
     Gaussian window 11 x 11 with sigma 1.5, population moments, K1 = 0.01, K2 = 0.03, data range 1, only positions

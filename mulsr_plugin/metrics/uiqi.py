@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import cube_pair, row_strips
 from mulsr_plugin.metrics._windows import box_filter
 
 _BLOCK = 8
 
 
 @METRIC_REGISTRY.register()
-def calculate_uiqi(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_uiqi(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Universal image quality index, mean over pixels and bands.
 
     ``Q = 4 cov(x, y) mean(x) mean(y) / ((var(x) + var(y)) (mean(x)^2 + mean(y)^2))`` over uniform 8 x 8 blocks that

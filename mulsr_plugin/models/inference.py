@@ -125,7 +125,7 @@ def _forward_parameters(net: nn.Module) -> Mapping[str, inspect.Parameter]:
 
 
 @torch.no_grad()
-def super_resolve(
+def apply_network(
     net: nn.Module,
     lq: Tensor,
     rgb: Tensor | None = None,
@@ -189,7 +189,7 @@ class _Computation:
 
     Args:
         net (nn.Module): The network.
-        precision (str): See :func:`super_resolve`.
+        precision (str): See :func:`apply_network`.
     """
 
     def __init__(self, net: nn.Module, precision: str) -> None:
@@ -285,7 +285,7 @@ def memory_need(net: nn.Module, lq: Tensor, rgb: Tensor | None = None, precision
         net (nn.Module): Any registered network.
         lq (Tensor): Low-resolution cubes, (B, L, h, w).
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         MemoryNeed: Bytes per pixel; for one that is not band-wise, all is shared.
@@ -334,7 +334,7 @@ def choose_bands_per_chunk(
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
         num_bands (int | None): Bands wanted. Default: None, all.
         tile (Tile | None): How the image will be cut. Default: None, not at all.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         int: At least 1, also where not even one band fits; all bands for a network that is not band-wise.
@@ -363,7 +363,7 @@ def choose_tile(
         lq (Tensor): Low-resolution cubes, (B, L, h, w).
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
         halo (int): Halo in pixels of the result, raised to the next multiple of the scale. Default: 64.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         Tile | None: None if the image fits in one piece, which is exact.
@@ -411,7 +411,7 @@ def measure_tile_deviation(
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks.
         tile (Tile): How the image is cut.
         bands (Sequence[int] | None): Bands to compare. Default: None, three of them evenly spaced.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         TileDeviation: Of results clamped to [0, 1].
@@ -425,7 +425,7 @@ def measure_tile_deviation(
     chosen = [0, lq.shape[1] // 2, lq.shape[1] - 1] if bands is None else list(bands)
     half = Tile(math.ceil(max(window.shape[2:]) / 2) * scale, tile.halo)
     whole, tiled = (
-        super_resolve(net, window, guide, chosen, 'auto', cut, precision).clamp(0, 1) for cut in (None, half)
+        apply_network(net, window, guide, chosen, 'auto', cut, precision).clamp(0, 1) for cut in (None, half)
     )
     difference = (tiled - whole).double()
     return TileDeviation(

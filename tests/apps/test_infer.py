@@ -307,7 +307,7 @@ def test_existing_files_are_kept(job, tmp_path):
 
 
 def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(infer_module, 'super_resolve', None)  # all is told before the work
+    monkeypatch.setattr(infer_module, 'apply_network', None)  # all is told before the work
     write_cube(tmp_path / 'lr.hdr', read_cube(job.images.cube))
     header = (tmp_path / 'lr.hdr').read_text()
     (tmp_path / 'lr.dat').rename(tmp_path / 'lr.bil')
@@ -321,7 +321,7 @@ def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
 
 
 def test_place_that_takes_no_file_is_seen_before_the_work(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(infer_module, 'super_resolve', None)
+    monkeypatch.setattr(infer_module, 'apply_network', None)
     (tmp_path / 'file').write_text('no folder')
     with pytest.raises(OSError, match=r'Nothing can be written to .*file \(Not a directory\): name another place'):
         infer(changed(job, output=tmp_path / 'file' / 'sr.npy'))
@@ -352,7 +352,7 @@ def test_nothing_is_left_behind(job, monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError('in the middle')
 
-    monkeypatch.setattr(infer_module, 'super_resolve', fail)
+    monkeypatch.setattr(infer_module, 'apply_network', fail)
     with pytest.raises(MemoryError):
         infer(job)
     assert not job.output.parent.exists()
@@ -381,7 +381,7 @@ def test_nothing_is_left_behind(job, monkeypatch):
     ],
 )
 def test_mistakes_are_named_before_the_work(make, message, job, monkeypatch):
-    monkeypatch.setattr(infer_module, 'super_resolve', None)
+    monkeypatch.setattr(infer_module, 'apply_network', None)
     if 'cuda' in message and torch.cuda.is_available():
         pytest.skip('there is a GPU')
     with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -23,7 +23,7 @@ from mulsr_plugin.data.sources.demo_scenes import demo_scene
 from mulsr_plugin.data.sources.pair import PairFiles
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
-from mulsr_plugin.models.inference import super_resolve
+from mulsr_plugin.models.inference import apply_network
 from scripts.dev.ship_weights import main
 from tests.models.tiny import make_options, make_stores, parsed
 
@@ -65,7 +65,7 @@ def test_quality_on_a_synthetic_scene(entry, preset):
     gt = (cube.values * np.float32(cube.scale)).transpose(2, 0, 1)
     lq = torch.from_numpy(build_degradation(preset, entry.scale)(gt, np.random.default_rng(0)))[None]
     rgb = torch.from_numpy(apply_spectral_response(load_spectral_response('nikon_d700', 31), gt))[None]
-    result = super_resolve(load_pretrained(entry.name), lq, rgb)
+    result = apply_network(load_pretrained(entry.name), lq, rgb)
     bicubic = interpolate(lq, scale_factor=entry.scale, mode='bicubic')
     ours, interpolated = (
         calculate_hsi_psnr(image.clamp(0, 1)[0].permute(1, 2, 0), torch.from_numpy(gt).permute(1, 2, 0))

@@ -103,11 +103,11 @@ def load_pretrained(name: str) -> nn.Module:
 
     Example::
 
-        from mulsr_plugin.models.inference import super_resolve
+        from mulsr_plugin.models.inference import apply_network
         from mulsr_plugin.checkpoints.shipped import load_pretrained
 
         net = load_pretrained('mulsr_cave_x8_small')
-        result = super_resolve(net, lq, rgb)  # (1, L, h, w) and (1, 3, 8 h, 8 w) in [0, 1]
+        result = apply_network(net, lq, rgb)  # (1, L, h, w) and (1, 3, 8 h, 8 w) in [0, 1]
 
     Args:
         name: One of :func:`shipped_weights`.
