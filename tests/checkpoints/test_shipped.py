@@ -112,7 +112,7 @@ def job(tmp_path):
     write_cube(tmp_path / 'lr.npz', Cube(rng.random((6, 6, 5), dtype=np.float32), 1.0, tuple(range(500, 550, 10))))
     np.save(tmp_path / 'rgb.npy', rng.random((48, 48, 3), dtype=np.float32))
     images = PairFiles('lr', tmp_path / 'lr.npz', tmp_path / 'rgb.npy')
-    return InferenceJob(None, images, tmp_path / 'sr.npz', device='cpu')
+    return InferenceJob(images=images, output=tmp_path / 'sr.npz', device='cpu')
 
 
 def test_inference_without_weights_takes_the_default_and_says_so(job, tmp_path, caplog):
@@ -124,7 +124,7 @@ def test_inference_without_weights_takes_the_default_and_says_so(job, tmp_path, 
     finally:
         logging.getLogger('basicsr').removeHandler(caplog.handler)
     assert f'No weights are named: taking {default_weights(8).name} of this package' in caplog.text
-    assert f'For x8, noise_free, guide by nikon_d700 there is --weights {SMALL}_noise_free.' in caplog.text
+    assert f'For x8, noise_free, guide by nikon_d700 there are weights {SMALL}_noise_free.' in caplog.text
     named = replace(job, weights=Path(default_weights(8).name), output=tmp_path / 'named.npz')
     infer(named)
     with np.load(job.output) as first, np.load(named.output) as second:
@@ -135,7 +135,7 @@ def test_inference_without_weights_for_its_scale(job, tmp_path):
     np.save(tmp_path / 'rgb.npy', np.random.default_rng(0).random((12, 12, 3), dtype=np.float32))
     with pytest.raises(ValueError, match='No weights for x2 come with the package'):
         infer(job)
-    with pytest.raises(ValueError, match='describes a network, but its weights are missing: give --weights'):
+    with pytest.raises(ValueError, match='describes a network, but its weights are missing: give weights'):
         infer(replace(job, option_file=tmp_path / 'any.yml'))
     assert not job.output.exists()
 
