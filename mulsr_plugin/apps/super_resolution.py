@@ -32,6 +32,7 @@ from mulsr_plugin.models.inference import (
     is_bandwise,
     is_guided,
     measure_tile_deviation,
+    scale_of_network,
 )
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.options import read_option_file
@@ -155,6 +156,7 @@ def super_resolve_cube(
     shift = None if guide is None else _check_registration(cube, guide, scale)
     net = net.to(device)
     lq, rgb = _as_batch(cube), None if guide is None else _as_batch(guide)
+    _check_scale(settings, net, network['type'], lq, rgb, scale)
     tile, deviation = _cut(settings, net, lq, rgb, scale)
     chunk = settings.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=settings.precision)
     if is_bandwise(net):
@@ -259,6 +261,18 @@ def _check_fit(settings: InferenceSettings, net: nn.Module, name: str, cube: Cub
             f'The cube has {cube.num_bands} bands, but the {name} of {settings.weights} was trained for {bands} and '
             f'takes no other number: train one with num_bands: {cube.num_bands}, or use MulSR or CoarseNet, which take '
             'any number.'
+        )
+
+
+def _check_scale(
+    settings: InferenceSettings, net: nn.Module, name: str, lq: Tensor, rgb: Tensor | None, scale: int
+) -> None:
+    """Refuse a network without guide that enlarges by another factor: no size of an image contradicts it."""
+    actual = scale_of_network(net, lq, rgb)
+    if actual != scale:
+        raise ValueError(
+            f'The {name} of {settings.weights} enlarges {actual} times, but the scale is {scale}: correct the scale or '
+            'the option file of the network.'
         )
 
 

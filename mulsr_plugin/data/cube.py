@@ -149,6 +149,16 @@ def in_unit_range(values: np.ndarray, scale: float) -> bool:
     return low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
 
 
+def scaled_to_unit(values: np.ndarray, scale: float) -> np.ndarray:
+    """Return ``values * scale`` as contiguous float32, which lies in [0, 1] for a checked cube.
+
+    Args:
+        values (ndarray): Real numbers, any shape.
+        scale (float): Factor to [0, 1].
+    """
+    return np.multiply(values, np.float32(scale), dtype=np.float32, order='C', casting='unsafe')
+
+
 # LMDB keys are ASCII in BasicSR, which also cuts names in meta_info.txt at the first blank or full stop; results are
 # saved under the key, so it must be a file name everywhere.
 KEY_PATTERN = re.compile(r'[A-Za-z0-9_+&()@=-]{1,200}')

@@ -27,6 +27,13 @@ def calculate_cc(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs
 
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.cc import calculate_cc
+        >>> ramp = np.linspace(0, 1, 64).reshape(8, 8, 1)
+        >>> round(calculate_cc(0.5 * ramp + 0.2, ramp), 4), round(calculate_cc(1 - ramp, ramp), 4)
+        (1.0, -1.0)
     """
     pair = cube_pair(img, img2, crop_border)
     variance, variance2, covariance = _band_moments(pair)

@@ -33,6 +33,13 @@ def calculate_ergas(
             or nothing is left after cropping.
 
     Reference: Wald, Data Fusion: Definitions and Architectures, Presses des Mines, 2002.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.ergas import calculate_ergas
+        >>> gt = np.full((8, 8, 31), 0.5)
+        >>> round(calculate_ergas(gt + 0.1, gt, scale=8), 4)  # 100 / 8 * 0.1 / 0.5
+        2.5
     """
     if scale is None or not scale > 0:
         raise ValueError(

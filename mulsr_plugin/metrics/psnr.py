@@ -27,6 +27,13 @@ def calculate_hsi_psnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **
 
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
+        >>> gt = np.full((8, 8, 31), 0.5)
+        >>> round(calculate_hsi_psnr(gt + 0.1, gt), 4)  # 10 log10(1 / 0.1^2)
+        20.0
     """
     pair = cube_pair(img, img2, crop_border)
     return pair.read(decibels(band_mean_squared_errors(pair).mean()))[0]
@@ -49,6 +56,14 @@ def calculate_mpsnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwa
 
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.psnr import calculate_hsi_psnr, calculate_mpsnr
+        >>> gt = np.full((8, 8, 2), 0.5)
+        >>> result = gt + [0.1, 0.01]  # 20 dB in one band and 40 dB in the other
+        >>> round(calculate_mpsnr(result, gt), 4), round(calculate_hsi_psnr(result, gt), 2)
+        (30.0, 22.97)
     """
     pair = cube_pair(img, img2, crop_border)
     return pair.read(decibels(band_mean_squared_errors(pair)).mean())[0]

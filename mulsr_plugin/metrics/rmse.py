@@ -25,6 +25,13 @@ def calculate_rmse(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwar
 
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.rmse import calculate_rmse
+        >>> gt = np.zeros((8, 8, 2))
+        >>> round(calculate_rmse(gt + [0.1, 0.7], gt), 4)  # root of (0.01 + 0.49) / 2
+        0.5
     """
     pair = cube_pair(img, img2, crop_border)
     return pair.read(band_mean_squared_errors(pair).mean().sqrt())[0]

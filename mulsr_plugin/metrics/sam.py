@@ -40,6 +40,15 @@ def calculate_sam(
             nothing is left after cropping.
 
     Reference: Yuhas et al., JPL Airborne Geoscience Workshop, 1992.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.sam import calculate_sam
+        >>> gt = np.zeros((2, 2, 2)) + [1.0, 0.0]
+        >>> round(calculate_sam(np.zeros((2, 2, 2)) + [0.0, 0.5], gt), 4)  # orthogonal spectra
+        90.0
+        >>> round(calculate_sam(np.zeros((2, 2, 2)) + [0.5, 0.5], gt), 4)
+        45.0
     """
     if zero_spectra not in ('exclude', 'authors'):
         raise ValueError(f"zero_spectra is '{zero_spectra}'; expected 'exclude' or 'authors'.")

@@ -34,6 +34,15 @@ def calculate_hsi_ssim(img: CubeArray, img2: CubeArray, crop_border: int = 0, **
         ValueError: Shapes differ, values are not finite or unscaled integers, or the image is smaller than the window.
 
     Reference: Wang et al., IEEE Transactions on Image Processing, 2004.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.ssim import calculate_hsi_ssim
+        >>> gt = np.full((16, 16, 31), 0.5)
+        >>> round(calculate_hsi_ssim(gt, gt), 4)
+        1.0
+        >>> round(calculate_hsi_ssim(gt + 0.5, gt), 4)  # (2 * 1 * 0.5 + 0.01^2) / (1^2 + 0.5^2 + 0.01^2)
+        0.8
     """
     pair = cube_pair(img, img2, crop_border, GAUSSIAN_SIDE)
     value, peak = pair.read(torch.stack([_mean_similarity(pair, pair.img.dtype), pair.peak.double()]))

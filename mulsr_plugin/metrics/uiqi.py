@@ -34,6 +34,13 @@ def calculate_uiqi(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwar
         ValueError: Shapes differ, values are not finite or unscaled integers, or the image is smaller than the window.
 
     Reference: Wang and Bovik, IEEE Signal Processing Letters, 2002.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.uiqi import calculate_uiqi
+        >>> gt = np.random.default_rng(0).uniform(0.1, 0.5, (16, 16, 31))
+        >>> round(calculate_uiqi(2 * gt, gt), 4)  # 4 * 2 * 2 / ((4 + 1) * (4 + 1))
+        0.64
     """
     pair = cube_pair(img, img2, crop_border, _BLOCK)
     total = torch.zeros((), dtype=torch.float64, device=pair.img.device)

@@ -162,7 +162,7 @@ def apply_network(
     if bands_per_chunk == 'auto':
         bands_per_chunk = choose_bands_per_chunk(net, lq, rgb, len(chosen), tile, precision)
     chunks = _even_chunks(chosen, bands_per_chunk) if is_bandwise(net) else [chosen]
-    compute, scale = _Computation(net, precision), _scale_of(net, lq, rgb)
+    compute, scale = _Computation(net, precision), scale_of_network(net, lq, rgb)
     windows = [
         (rows, columns) for rows in _spans(lq.shape[2], tile, scale) for columns in _spans(lq.shape[3], tile, scale)
     ]
@@ -223,7 +223,7 @@ class _Computation:
             return self._net(*inputs)[:, list(bands)].float()
 
 
-def _scale_of(net: nn.Module, lq: Tensor, rgb: Tensor | None) -> int:
+def scale_of_network(net: nn.Module, lq: Tensor, rgb: Tensor | None) -> int:
     """Return the scale: the ratio of the images, or what an unguided network makes of a few pixels."""
     if is_guided(net):
         if rgb is None:
@@ -290,7 +290,7 @@ def memory_need(net: nn.Module, lq: Tensor, rgb: Tensor | None = None, precision
     Returns:
         MemoryNeed: Bytes per pixel; for one that is not band-wise, all is shared.
     """
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     kind = (len(lq), lq.shape[1], scale, precision)
     needs = _measured_needs.setdefault(net, {})
     if kind not in needs:
@@ -345,7 +345,7 @@ def choose_bands_per_chunk(
     need = memory_need(net, lq, rgb, precision)
     if need.walks_through_bands:
         return wanted
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     sides = (max(span.stop - span.start for span in _spans(side, tile, scale)) * scale for side in lq.shape[2:])
     pixels = math.prod(sides)
     fitting = int((_usable_memory(net, lq, scale) / pixels - need.shared) / need.per_band)
@@ -372,7 +372,7 @@ def choose_tile(
         MemoryError: Not even a tile as wide as its halo fits.
     """
     need = memory_need(net, lq, rgb, precision)
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     pixels = _usable_memory(net, lq, scale) / (need.shared + need.per_band)
     if pixels >= lq.shape[2] * lq.shape[3] * scale**2:
         return None
@@ -416,7 +416,7 @@ def measure_tile_deviation(
     Returns:
         TileDeviation: Of results clamped to [0, 1].
     """
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     _check_tile(tile, scale)
     side = (tile.size + 2 * tile.halo) // scale
     heights, widths = (_central(length, side) for length in lq.shape[2:])
