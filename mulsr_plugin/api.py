@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union
 
@@ -129,8 +128,8 @@ def super_resolve(
         tile_halo=tile_halo,
         spectral_response=spectral_response,
     )
-    low = _as_cube('cube', cube, ReadOptions(scale=value_scale, wavelengths=wavelengths))
-    high = None if guide is None else _as_cube('guide', guide, ReadOptions(scale=guide_value_scale, is_guide=True))
+    low = _as_cube('cube', cube, value_scale=value_scale, wavelengths=wavelengths)
+    high = None if guide is None else _as_cube('guide', guide, value_scale=guide_value_scale, is_guide=True)
     image, report = super_resolve_cube(low, high, scale_of_images(low, high, settings), settings, progress)
     return in_units_of(low, image), report
 
@@ -188,7 +187,7 @@ def degrade(
     """
     block = {'preset': degradation} if isinstance(degradation, str) else dict(degradation)
     low_resolution = build_degradation(block if seed is None else {**block, 'seed': seed}, scale)
-    high = _as_cube('cube', cube, ReadOptions(scale=value_scale, wavelengths=wavelengths))
+    high = _as_cube('cube', cube, value_scale=value_scale, wavelengths=wavelengths)
     height, width = (side // scale * scale for side in high.values.shape[:2])
     if min(height, width) == 0:
         raise ValueError(
@@ -203,21 +202,21 @@ def degrade(
     return _channels_last(low_resolution(gt, key_generator(low_resolution.seed, key))), guide
 
 
-def _as_cube(name: str, image: Image, options: ReadOptions) -> Cube:
-    """Return an image as a checked cube; ``name`` is that of the argument, for messages."""
+def _as_cube(name: str, image: Image, **options: Any) -> Cube:
+    """Return an image as a checked cube, read with these arguments of ``read_cube``; messages call it ``name``."""
     if isinstance(image, (str, os.PathLike)):
-        return read_cube(image, scale=options.scale, wavelengths=options.wavelengths, is_guide=options.is_guide)
+        return read_cube(image, **options)
     if isinstance(image, np.ndarray):
-        return to_cube(Path(name), RawImage(image, axes_are_sure=True), options)
+        return to_cube(Path(name), RawImage(image, axes_are_sure=True), ReadOptions(**options))
     if not isinstance(image, Cube):
         raise TypeError(
             f'{name} is a {type(image).__name__}, expected an array (rows, columns, bands), a Cube or a path: convert '
             'it first, a tensor (bands, rows, columns) by tensor.permute(1, 2, 0).cpu().numpy().'
         )
-    if options.scale is None:
-        options = replace(options, scale=image.scale)
+    if options['value_scale'] is None:
+        options['value_scale'] = image.scale
     raw = RawImage(image.values, axes_are_sure=True, wavelengths=image.wavelengths or (), geo=image.geo)
-    return to_cube(Path(name), raw, options)
+    return to_cube(Path(name), raw, ReadOptions(**options))
 
 
 def _channels_last(image: np.ndarray) -> np.ndarray:

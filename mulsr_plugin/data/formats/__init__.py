@@ -65,7 +65,7 @@ CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.tif', '.tiff')
 def read_cube(
     path: PathLike,
     key: str | None = None,
-    scale: Scale = None,
+    value_scale: Scale = None,
     axes: str | None = None,
     wavelengths: Sequence[float] | None = None,
     fill: float | None = None,
@@ -79,9 +79,9 @@ def read_cube(
         path (str | PathLike): File, or folder of band PNGs.
         key (str | None): Variable of a .mat or .npz file, refused for others; None takes the only one that can be
             meant. Default: None.
-        scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the image.
-            None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and 1 / (largest
-            value of the type) for integers. Default: None.
+        value_scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the
+            image. None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and
+            1 / (largest value of the type) for integers. Default: None.
         axes (str | None): Order of the axes of an array, such as 'bhw' for (bands, rows, columns). None takes the
             order of the format ('hwb' for .mat, .npy and .npz), unless that looks wrong. Default: None.
         wavelengths (Sequence[float] | None): Band centres in nm or micrometres, instead of those of the file.
@@ -111,14 +111,14 @@ def read_cube(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / 'scene.npy'
         ...     np.save(path, np.full((4, 6, 31), 2047, dtype=np.uint16))  # counts of 12 bits
-        ...     cube = read_cube(path, scale=1 / 4095, wavelengths=np.linspace(400, 700, 31))
+        ...     cube = read_cube(path, value_scale=1 / 4095, wavelengths=np.linspace(400, 700, 31))
         >>> cube.values.shape, str(cube.values.dtype), cube.num_bands
         ((4, 6, 31), 'uint16', 31)
         >>> round(float(cube.values[0, 0, 0]) * cube.scale, 3), cube.wavelengths[:2]
         (0.5, (400.0, 410.0))
     """
     path = Path(path).expanduser()
-    options = ReadOptions(key, scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands)
+    options = ReadOptions(key, value_scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands)
     reader = _reader_of(path)
     if key is not None and reader not in (read_mat, read_npz):
         raise FormatError(f'{path} has no variables that key (--key) {key} could choose from; leave it out.')
