@@ -71,7 +71,8 @@ def add_reading_arguments(parser: argparse.ArgumentParser, prefix: str = '', wha
 
 def reading_options(args: argparse.Namespace, prefix: str = '') -> dict[str, Any]:
     """Return the arguments of ``read_cube`` from those of :func:`add_reading_arguments`."""
-    return {name: getattr(args, prefix + name) for name in ('key', 'scale', 'axes', 'fill', 'clip')}
+    options = {name: getattr(args, prefix + name) for name in ('key', 'axes', 'fill', 'clip')}
+    return {**options, 'value_scale': getattr(args, prefix + 'scale')}
 
 
 def cube_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils import data
 
 from mulsr_plugin.data.augmentation import Augmentation, augment, draw_augmentation
-from mulsr_plugin.data.cube import check_cube
+from mulsr_plugin.data.cube import check_cube, scaled_to_unit
 from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.degradation.batch import STORABLE, storable
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
@@ -182,7 +182,7 @@ class PairedHSIRGBDataset(data.Dataset):
         for kind in self.cubes:
             values, scale = self._read(kind, key, window)
             if not self._can_stay_as_stored[kind]:
-                values, scale = _scaled(values, scale), 1.0
+                values, scale = scaled_to_unit(values, scale), 1.0
             sample.update({f'{kind}_raw': storable(values), f'{kind}_scale': scale})
         if self.response is not None:
             sample['response'] = torch.from_numpy(self.response)
@@ -218,7 +218,7 @@ class PairedHSIRGBDataset(data.Dataset):
         values = values.transpose(2, 0, 1)
         if operations is not None:
             values = augment(values, operations)
-        return _scaled(values, scale)
+        return scaled_to_unit(values, scale)
 
     def _read(self, kind: str, key: str, window: tuple[int, ...]) -> tuple[np.ndarray, float]:
         """Read a window as it is stored, (H, W, C), and its factor to [0, 1]."""
@@ -309,10 +309,6 @@ class PairedHSIRGBDataset(data.Dataset):
                 f'Scene {key!r} is {size[0]}x{size[1]} in dataroot_{kind}, expected {expected[0]}x{expected[1]} to fit '
                 f'dataroot_{reference} at scale {self.scale}; correct the scale or the stored cubes.'
             )
-
-
-def _scaled(values: np.ndarray, scale: float) -> np.ndarray:
-    return np.multiply(values, np.float32(scale), dtype=np.float32, order='C', casting='unsafe')
 
 
 def _check_options(opt: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.degradation.batch import apply_response_batch, degrade_batch, unpack_crops
 from mulsr_plugin.models.checkpointing import CheckpointedModel
 from mulsr_plugin.models.compiled import CompiledForward
-from mulsr_plugin.models.inference import Tile, is_bandwise, is_guided, super_resolve
+from mulsr_plugin.models.inference import Tile, apply_network, is_bandwise, is_guided
 from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.resume_options import options_of_run, prepare_resume
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
@@ -456,7 +456,7 @@ class HSISRModel(CheckpointedModel):
         rgb = self.rgb if self.is_guided else None
         most, precision = val.get('bands_per_chunk') or 'auto', val.get('precision') or 'fp32'
         with self.first_run_explained():
-            return {'result': super_resolve(net, self.lq, rgb, list(bands), most, validation_tile(val), precision)}
+            return {'result': apply_network(net, self.lq, rgb, list(bands), most, validation_tile(val), precision)}
 
     def test(self) -> None:
         """Super-resolve the current batch into ``self.output``, (B, L, H, W) in [0, 1]."""

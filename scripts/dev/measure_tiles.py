@@ -21,7 +21,7 @@ from mulsr_plugin.cli.arguments import whole_number
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.data.store.reader import CubeStore
-from mulsr_plugin.models.inference import Tile, super_resolve
+from mulsr_plugin.models.inference import Tile, apply_network
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -67,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for key in args.scenes:
             gt, lq, rgb = load_scene(args, key)
             bands = sorted({int(band) for band in np.linspace(0, lq.shape[1] - 1, args.num_bands).round()})
-            whole = super_resolve(net, lq, rgb, bands).clamp(0, 1)
+            whole = apply_network(net, lq, rgb, bands).clamp(0, 1)
             for halo in args.halos:
-                tiled = super_resolve(net, lq, rgb, bands, tile=Tile(args.tile_size, halo)).clamp(0, 1)
+                tiled = apply_network(net, lq, rgb, bands, tile=Tile(args.tile_size, halo)).clamp(0, 1)
                 difference = (tiled - whole).abs()
                 rmse, maximum = float(difference.square().mean().sqrt()), float(difference.max())
                 quality = f'{psnr(tiled, gt[:, bands]):.2f} dB ({psnr(whole, gt[:, bands]):.2f} dB)'

@@ -299,7 +299,7 @@ def build_entry(entry: Mapping[str, Any], opt: Mapping[str, Any], use_cuda: bool
 
 
 @torch.no_grad()
-def super_resolve(model: HSISRModel, bands_per_chunk: int | None) -> Tensor:
+def run_model(model: HSISRModel, bands_per_chunk: int | None) -> Tensor:
     """Run the model's network on its current batch of one image.
 
     Returns:
@@ -338,7 +338,7 @@ def measure(model: HSISRModel, bands_per_chunk: int | None) -> tuple[Tensor, dic
         torch.cuda.synchronize()
     before = None if on_gpu else forget_peak_of_process()
     start = time.perf_counter()
-    result = super_resolve(model, bands_per_chunk)
+    result = run_model(model, bands_per_chunk)
     if on_gpu:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
@@ -365,7 +365,7 @@ def count_flops(model: HSISRModel, sample: Mapping[str, Any], scale: int, bands_
     model.feed_data(default_collate([central_crop(sample, side * scale, scale)]))
     counter = FlopCounterMode(display=False)
     with counter:
-        super_resolve(model, bands_per_chunk)
+        run_model(model, bands_per_chunk)
     return counter.get_total_flops() / (side * scale) ** 2
 
 

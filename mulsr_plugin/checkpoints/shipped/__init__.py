@@ -55,7 +55,15 @@ class ShippedWeights:
 
 @lru_cache(maxsize=1)
 def shipped_weights() -> dict[str, ShippedWeights]:
-    """Return the weights that come with the package, by name."""
+    """Return the weights that come with the package, by name.
+
+    Example:
+        >>> from mulsr_plugin.checkpoints.shipped import shipped_weights
+        >>> for name, weights in shipped_weights().items():
+        ...     print(f'{name}: x{weights.scale}, {weights.network_g["type"]}')
+        mulsr_cave_x8_small: x8, MulSR
+        ...
+    """
     entries = json.loads((FOLDER / 'registry.json').read_text(encoding='utf-8'))
     return {name: ShippedWeights(name=name, **entry) for name, entry in entries.items()}
 
@@ -68,6 +76,11 @@ def default_weights(scale: int) -> ShippedWeights:
 
     Raises:
         ValueError: There are none for this scale.
+
+    Example:
+        >>> from mulsr_plugin.checkpoints.shipped import default_weights
+        >>> default_weights(8).scale
+        8
     """
     for weights in shipped_weights().values():
         if weights.default and weights.scale == scale:
@@ -87,6 +100,11 @@ def find_weights(weights: str | os.PathLike[str]) -> Path:
     Raises:
         ValueError: The shipped file differs from its checksum.
         FileNotFoundError: Neither such weights nor such a file exist, and it looks like a name.
+
+    Example:
+        >>> from mulsr_plugin.checkpoints.shipped import find_weights
+        >>> find_weights('mulsr_cave_x8_small').name
+        'mulsr_cave_x8_small.pth'
     """
     path = Path(weights)
     if path.exists() or path.suffix or len(path.parts) > 1:
@@ -103,14 +121,6 @@ def find_weights(weights: str | os.PathLike[str]) -> Path:
 def load_pretrained(name: str) -> nn.Module:
     """Build a network and load shipped weights.
 
-    Example::
-
-        from mulsr_plugin.checkpoints import load_pretrained
-        from mulsr_plugin.models.inference import super_resolve
-
-        net = load_pretrained('mulsr_cave_x8_small')
-        result = super_resolve(net, lq, rgb)  # (1, L, h, w) and (1, 3, 8 h, 8 w) in [0, 1]
-
     Args:
         name: One of :func:`shipped_weights`.
 
@@ -120,6 +130,15 @@ def load_pretrained(name: str) -> nn.Module:
     Raises:
         FileNotFoundError: There are no such weights.
         ValueError: The file differs from its checksum.
+
+    Example:
+        >>> import torch
+        >>> from mulsr_plugin import load_pretrained
+        >>> net = load_pretrained('mulsr_cave_x8_small')
+        >>> lq, rgb = torch.rand(1, 31, 4, 4), torch.rand(1, 3, 32, 32)  # (B, L, h, w) and (B, 3, 8 h, 8 w) in [0, 1]
+        >>> with torch.no_grad():
+        ...     net(lq, rgb).shape
+        torch.Size([1, 31, 32, 32])
     """
     path = find_weights(name)
     if name not in shipped_weights():
