@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from mulsr_plugin.models.inference import is_guided
 from mulsr_plugin.ops.weight_norm import fold_weight_norm
+from mulsr_plugin.utils.files import replacing
 
 LARGEST_DIFFERENCE = 1e-4
 """Between an exported network and its original, relative to results beyond 1; float32 in another order gives 1e-6."""
@@ -118,29 +117,26 @@ def export_network(net: nn.Module, path: str | os.PathLike[str], sizes: Exported
         ValueError: The suffix is another one, or the network cannot be exported like this.
     """
     path = Path(path).expanduser()
-    writers = {'.onnx': _write_onnx, '.pt2': _write_pt2}
-    if path.suffix not in writers:
-        raise ValueError(f'{path} has no suffix of an export, expected {" or ".join(writers)}; rename it.')
+    formats = {'.onnx': _to_onnx, '.pt2': _to_pt2}
+    if path.suffix not in formats:
+        raise ValueError(f'{path} has no suffix of an export, expected {" or ".join(formats)}; rename it.')
     if path.exists():
         raise FileExistsError(f'{path} exists already and is left as it is; remove it or name another file.')
     if not path.parent.is_dir():
         raise FileNotFoundError(f'There is no folder {path.parent} for {path.name}; make it or name another file.')
     net = fold_weight_norm(net)
-    temporary = path.with_name(f'.{secrets.token_hex(4)}{path.suffix}')
+    content, runner = formats[path.suffix](_trace(net, sizes))
+    difference = max(_difference(net, runner, images) for images in _examples(net, sizes))
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ValueError(
+            f'The exported {type(net).__name__} differs from the network by {difference:.2g}, expected at most '
+            f'{LARGEST_DIFFERENCE:g}; nothing is written: try another format or other versions of PyTorch and ONNX.'
+        )
     try:
-        runner = writers[path.suffix](_trace(net, sizes), temporary)
-        difference = max(_difference(net, runner, images) for images in _examples(net, sizes))
-        if not difference <= LARGEST_DIFFERENCE:
-            raise ValueError(
-                f'The exported {type(net).__name__} differs from the network by {difference:.2g}, expected at most '
-                f'{LARGEST_DIFFERENCE:g}; nothing is written: try another format or other versions of PyTorch and ONNX.'
-            )
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(content)
     except OSError as error:
         raise OSError(f'{path} cannot be written ({error}): free some space or name another folder.') from error
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
     return difference
 
 
@@ -172,24 +168,23 @@ def _trace(net: nn.Module, sizes: ExportedSizes) -> torch.export.ExportedProgram
     except ValueError:
         raise
     except Exception as error:  # tracing fails in any manner
-        raise ValueError(_refusal(net, sizes, 'recorded', error)) from error
+        reason = ' '.join(str(error).split())[:300]
+        cure = 'this network is not supported' if sizes.is_fixed else 'try a fixed size (--fixed)'
+        raise ValueError(
+            f'{type(net).__name__} cannot be recorded ({type(error).__name__}: {reason}); {cure}.'
+        ) from error
 
 
-def _refusal(net: nn.Module, sizes: ExportedSizes, verb: str, error: Exception) -> str:
-    reason = ' '.join(str(error).split())[:300]
-    cure = 'this network is not supported' if sizes.is_fixed else 'try a fixed size (--fixed)'
-    return f'{type(net).__name__} cannot be {verb} ({type(error).__name__}: {reason}); {cure}.'
-
-
-def _write_pt2(program: torch.export.ExportedProgram, path: Path) -> Any:
-    content = io.BytesIO()  # PyTorch itself would end the process on a full disk
+def _to_pt2(program: torch.export.ExportedProgram) -> tuple[bytes, Any]:
+    """Convert to PyTorch's own format; return the content of the file and what runs it."""
+    content = io.BytesIO()  # PyTorch's writing to a path would end the process on a full disk
     torch.export.save(program, content)
-    path.write_bytes(content.getbuffer())
-    return torch.export.load(path).module()
+    content.seek(0)
+    return content.getvalue(), torch.export.load(content).module()
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> Any:
-    """Convert to ONNX, with the line scan as a function of the file; return what runs it."""
+def _to_onnx(program: torch.export.ExportedProgram) -> tuple[bytes, Any]:
+    """Convert to ONNX, with the line scan as a function of the file; return its content and what runs it."""
     try:
         import onnx
         import onnxruntime
@@ -207,15 +202,15 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> Any:
         raise ValueError(f'PyTorch cannot convert this network to ONNX (... {reason}); export a .pt2 file.') from error
     _add_line_scan(onnx, model)
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    content = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     names = [entry.name for entry in session.get_inputs()]
 
     def run(*images: Tensor) -> Tensor:
         arrays = {name: image.numpy() for name, image in zip(names, images)}
         return torch.from_numpy(session.run(None, arrays)[0])
 
-    return run
+    return content, run
 
 
 def _scan_translation(onnx: Any, onnxscript: Any) -> Any:

@@ -18,8 +18,8 @@ optimised on every test image, is not part of the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +159,25 @@ class CoarseNet(nn.Module):
         if context is not None:
             features = self.feaFusion(_weighted(self.gamma_feaContext, features, context.features))
         return self.hsi_rgb_end(features + guide), features
+
+    @staticmethod
+    def options_of_weights(state: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the options that weights were built with, but for the scale; None for weights of other networks.
+
+        Weights do not show `legacy`, which is absent.
+
+        Args:
+            state (Mapping[str, Tensor]): State dict.
+
+        Raises:
+            LookupError: Some of the weights are missing, or of too few dimensions.
+            ValueError: Likewise.
+        """
+        if 'feaFusion.parametrizations.weight.original1' not in state:
+            return None
+        num_feat, num_guide_ch = state['rgb_head.weight'].shape[:2]
+        num_units = len({name.split('.')[1] for name in state if name.startswith('inter_body.')})
+        return {'num_feat': num_feat, 'num_guide_ch': num_guide_ch, 'num_units': num_units}
 
 
 class SymmetricUnit(nn.Module):

@@ -15,6 +15,9 @@ the numbers of bands and of guide channels are options.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -121,6 +124,22 @@ class MoGDCN(nn.Module):
         spectral = self.from_guide(rgb - self.to_guide(cube))
         spatial = self.restore(self.degrade(cube) - lq)
         return (1 - step * weight) * cube + step * (spectral + spatial) + step * weight * estimate
+
+    @staticmethod
+    def options_of_weights(state: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the options that weights were built with, but for the scale; None for weights of other networks.
+
+        Args:
+            state (Mapping[str, Tensor]): State dict.
+
+        Raises:
+            LookupError: Some of the weights are missing, or of too few dimensions.
+            ValueError: Likewise.
+        """
+        if 'to_guide.weight' not in state:
+            return None
+        num_guide_ch, num_bands = state['to_guide.weight'].shape[:2]
+        return {'num_bands': num_bands, 'num_guide_ch': num_guide_ch}
 
 
 class Denoiser(nn.Module):

@@ -13,8 +13,8 @@ optional head gives the image at half the scale, which the release never forms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -254,6 +254,31 @@ class MulSR(nn.Module):
             return last(features)
         with torch.autocast(device_type, enabled=False):
             return last(features.float())
+
+    @staticmethod
+    def options_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Return the options that weights were built with, but for the scale; None for weights of other networks.
+
+        Switches that are at their defaults are absent.
+
+        Args:
+            state (Mapping[str, Tensor]): State dict.
+
+        Raises:
+            LookupError: Some of the weights are missing, or of too few dimensions.
+            ValueError: Likewise.
+        """
+        head = 'rgb_head_x2.parametrizations.weight.original1'
+        if head not in state:
+            return None
+        num_feat, num_guide_ch = state[head].shape[:2]
+        num_modules = len({name.split('.')[1] for name in state if name.startswith('inter_body_x2.')})
+        options = {'num_feat': num_feat, 'num_guide_ch': num_guide_ch, 'num_modules': num_modules}
+        if 'hsi_head.bias' not in state:
+            return {**options, 'multi_scale': False}
+        parts = {'use_mii': 'down.weight', 'use_dsca': 'DULR.0.conv.0.weight', 'use_lfcc': 'optimize_down.bias'}
+        options.update({switch: False for switch, name in parts.items() if name not in state})
+        return {**options, 'small_scale_head': True} if 'end_small.0.bias' in state else options
 
 
 def _enlarge(triples: Tensor, scale: int) -> Tensor:

@@ -13,7 +13,8 @@ are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +88,22 @@ class PZResNet(nn.Module):
         coarse = residual + enlarged
         refined = coarse + self.refine(coarse)
         return (refined, coarse) if return_coarse else refined
+
+    @staticmethod
+    def options_of_weights(state: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the options that weights were built with, but for the scale; None for weights of other networks.
+
+        Args:
+            state (Mapping[str, Tensor]): State dict.
+
+        Raises:
+            LookupError: Some of the weights are missing, or of too few dimensions.
+            ValueError: Likewise.
+        """
+        if 'refine.compress.weight' not in state:
+            return None
+        num_bands = state['refine.compress.weight'].shape[0]
+        return {'num_bands': num_bands, 'num_guide_ch': state['stages.0.entry.weight'].shape[1]}
 
 
 class Stage(nn.Module):

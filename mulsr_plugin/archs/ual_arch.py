@@ -13,7 +13,8 @@ adaptor that is optimised on every test image, is not part of the network; compa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,21 @@ class UAL(nn.Module):
         branches = self.exchange([layers(x) for layers, x in zip(self.first_bodies, shallow)])
         branches = self.exchange([layers(x) for layers, x in zip(self.second_bodies, branches)])
         return self.tail(torch.cat([x + skip for x, skip in zip(branches, shallow)], dim=1))
+
+    @staticmethod
+    def options_of_weights(state: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the options that weights were built with, but for the scale; None for weights of other networks.
+
+        Args:
+            state (Mapping[str, Tensor]): State dict.
+
+        Raises:
+            LookupError: Some of the weights are missing, or of too few dimensions.
+            ValueError: Likewise.
+        """
+        if 'exchange.gates.0.weight' not in state:
+            return None
+        return {'num_bands': state['heads.2.0.weight'].shape[1], 'num_guide_ch': state['heads.0.0.weight'].shape[1]}
 
 
 class Exchange(nn.Module):

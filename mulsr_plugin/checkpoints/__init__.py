@@ -1,5 +1,7 @@
-"""Files of weights and training states: writing, checking, describing, recognising, converting."""
+"""Files of weights and training states: writing, checking, describing, detecting, converting."""
 
-from mulsr_plugin.autoload import import_host
+# the archs first: they import the host, which registers the models, which need the modules of this package
+import mulsr_plugin.archs  # noqa: F401
+from mulsr_plugin.checkpoints.shipped import load_pretrained
 
-import_host()
+__all__ = ['load_pretrained']

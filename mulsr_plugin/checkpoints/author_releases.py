@@ -1,14 +1,11 @@
-"""What the published checkpoints of each network look like, and how their names translate into ours."""
+"""How the names in the published checkpoints of each network translate into ours."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable
-
-import torch
-from torch import nn
+from typing import Any
 
 from mulsr_plugin.archs.coarsenet_arch import CoarseNet
 from mulsr_plugin.archs.mogdcn_arch import MoGDCN
@@ -16,7 +13,6 @@ from mulsr_plugin.archs.mulsr_arch import MulSR
 from mulsr_plugin.archs.pzresnet_arch import PZResNet
 from mulsr_plugin.archs.ual_arch import UAL
 
-StateDict = dict[str, torch.Tensor]
 _WEIGHT_NORM_NAMES = {'weight_g': 'parametrizations.weight.original0', 'weight_v': 'parametrizations.weight.original1'}
 
 
@@ -25,23 +21,22 @@ class Release:
     """A published network.
 
     Attributes:
-        network (type): Our class.
+        network (type): Our class; its `options_of_weights` reads its options off the renamed tensors.
         source (str): Its repository.
-        marker (str): Name of a tensor that tells its checkpoints from those of the other networks.
-        options (Callable): Reads the options of our class off the tensors; may raise KeyError or IndexError where one
-            is missing or has too few dimensions.
+        marker (str): Name of a tensor by which its checkpoints differ from those of the other networks.
         layers (Mapping[str, str]): Our names of layers, and of parameters outside layers, by those of the release,
             where they differ.
         unused (str): Regular expression of the names of tensors that are dropped: those that the release never computes
             with, and second names of the same tensor. Default: none.
+        options (Mapping[str, Any]): Options of our class that the weights need and do not show. Default: none.
     """
 
-    network: type[nn.Module]
+    network: type[Any]
     source: str
     marker: str
-    options: Callable[[StateDict], dict[str, Any]]
     layers: Mapping[str, str] = field(default_factory=dict)
     unused: str = r'(?!)'
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def rename(self, name: str) -> str | None:
         """Return our name of a tensor of the release, None if it is dropped."""
@@ -51,37 +46,6 @@ class Release:
             return self.layers[name]
         layer, dot, leaf = name.rpartition('.')
         return f'{self.layers.get(layer, layer)}{dot}{_WEIGHT_NORM_NAMES.get(leaf, leaf)}'
-
-
-def _count(state: StateDict, pattern: str) -> int:
-    """Count the different numbers that the group of a pattern takes at the beginning of the names."""
-    return len({match[1] for match in (re.match(pattern, name) for name in state) if match})
-
-
-def _mulsr_options(state: StateDict) -> dict[str, Any]:
-    num_feat, num_guide_ch = state['rgb_head.weight_v'].shape[:2]
-    return {'num_feat': num_feat, 'num_guide_ch': num_guide_ch, 'num_modules': _count(state, r'inter_body\.(\d+)\.')}
-
-
-def _coarsenet_options(state: StateDict) -> dict[str, Any]:
-    num_feat, num_guide_ch = state['rgb_head.weight'].shape[:2]
-    num_units = _count(state, r'inter_body\.(\d+)\.')
-    # the weights were trained with the fault of the release, so they expect it
-    return {'num_feat': num_feat, 'num_guide_ch': num_guide_ch, 'num_units': num_units, 'legacy': True}
-
-
-def _pzresnet_options(state: StateDict) -> dict[str, Any]:
-    num_bands = state['refine.0.actlayer.conv.weight'].shape[0]
-    return {'num_bands': num_bands, 'num_guide_ch': state['stages.0.Upconv.conv.weight'].shape[1]}
-
-
-def _mogdcn_options(state: StateDict) -> dict[str, Any]:
-    num_guide_ch, num_bands = state['conv_torgb.weight'].shape[:2]
-    return {'num_bands': num_bands, 'num_guide_ch': num_guide_ch}
-
-
-def _ual_options(state: StateDict) -> dict[str, Any]:
-    return {'num_bands': state['layerIn3_1.weight'].shape[1], 'num_guide_ch': state['layerIn1_1.weight'].shape[1]}
 
 
 def _pzresnet_layers() -> dict[str, str]:
@@ -139,13 +103,13 @@ def _ual_layers() -> dict[str, str]:
 
 
 RELEASES = {
-    'MulSR': Release(MulSR, 'github.com/qianngli/MulSR', 'hsi_head_x2.weight_v', _mulsr_options),
-    'CoarseNet': Release(CoarseNet, 'github.com/qianngli/SFPN', 'feaFusion.weight_v', _coarsenet_options),
+    'MulSR': Release(MulSR, 'github.com/qianngli/MulSR', 'hsi_head_x2.weight_v'),
+    # the weights were trained with the fault of the release, so they expect it
+    'CoarseNet': Release(CoarseNet, 'github.com/qianngli/SFPN', 'feaFusion.weight_v', options={'legacy': True}),
     'PZResNet': Release(
         PZResNet,
         'github.com/zbzhzhy/PZRes-Net',
         'stages.0.Upconv.conv.weight',
-        _pzresnet_options,
         _pzresnet_layers(),
         # every convolution is there once more as part of a sequence
         unused=r'\.Module\.|scale_learning',
@@ -154,9 +118,8 @@ RELEASES = {
         MoGDCN,
         'github.com/chengerr/Model-Guided-Deep-Hyperspectral-Image-Super-resolution',
         'conv_torgb.weight',
-        _mogdcn_options,
         _mogdcn_layers(),
         unused=r'^(P|(spatial\.)?acti\.weight|(delta|eta)_[12456])$',
     ),
-    'UAL': Release(UAL, 'github.com/JiangtaoNie/UAL-CVPR2020', 'layerIn1_1.weight', _ual_options, _ual_layers()),
+    'UAL': Release(UAL, 'github.com/JiangtaoNie/UAL-CVPR2020', 'layerIn1_1.weight', _ual_layers()),
 }

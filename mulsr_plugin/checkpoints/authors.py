@@ -7,16 +7,16 @@ Which networks are known, and how the names of their tensors translate, is in
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from mulsr_plugin.checkpoints.author_releases import RELEASES, Release, StateDict
+from mulsr_plugin.checkpoints.author_releases import RELEASES, Release
 from mulsr_plugin.checkpoints.files import load_safely, save_atomically
-
-_PARALLEL_PREFIX = 'module.'
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ConvertedCheckpoint:
             the weights do not tell, such as the scale, is absent.
     """
 
-    params: StateDict
+    params: dict[str, Tensor]
     network_g: dict[str, Any]
 
 
@@ -41,7 +41,7 @@ def convert_author_checkpoint(
     Args:
         source (str | PathLike): The authors' file: `{epoch, model, optimizer}` or a bare state dict.
         target (str | PathLike): File to write; missing folders are made.
-        network (str | None): Name in :data:`RELEASES`. Default: None, told by the names of the tensors.
+        network (str | None): Name in :data:`RELEASES`. Default: None, detected by the names of the tensors.
         force (bool): Replace an existing target. Default: False.
 
     Returns:
@@ -71,7 +71,7 @@ def convert_author_checkpoint(
     return converted
 
 
-def read_author_state(path: str | os.PathLike[str]) -> StateDict:
+def read_author_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the state dict of a released checkpoint; nothing but tensors and plain values is ever loaded.
 
     Args:
@@ -101,15 +101,15 @@ def read_author_state(path: str | os.PathLike[str]) -> StateDict:
         raise ValueError(
             "this file holds no weights by name, neither at its top nor under 'model': give a training checkpoint."
         )
-    return {str(name).removeprefix(_PARALLEL_PREFIX): value.detach() for name, value in state.items()}
+    return {str(name).removeprefix('module.'): value.detach() for name, value in state.items()}
 
 
-def convert_author_state(state: StateDict, network: str | None = None) -> ConvertedCheckpoint:
+def convert_author_state(state: Mapping[str, Tensor], network: str | None = None) -> ConvertedCheckpoint:
     """Rename the tensors of a released checkpoint, drop those that nothing uses, and find the options they fit.
 
     Args:
-        state (dict[str, Tensor]): State dict of the release, without the prefix `module.`.
-        network (str | None): Name in :data:`RELEASES`. Default: None, told by the names of the tensors.
+        state (Mapping[str, Tensor]): State dict of the release, without the prefix `module.`.
+        network (str | None): Name in :data:`RELEASES`. Default: None, detected by the names of the tensors.
 
     Returns:
         ConvertedCheckpoint: Parameters and options.
@@ -117,40 +117,37 @@ def convert_author_state(state: StateDict, network: str | None = None) -> Conver
     Raises:
         ValueError: The network is unknown, or a tensor is missing, unknown or of the wrong shape.
     """
-    network = network or recognise_network(state)
+    network = network or recognise_release(state)
+    if network is None:
+        raise ValueError(
+            f"these are not the weights of the authors' {', '.join(RELEASES)}: give a checkpoint of one of these "
+            'networks.'
+        )
     release = _release_of(network)
+    renamed = {release.rename(name): value.clone() for name, value in state.items()}
+    params = {name: value for name, value in renamed.items() if name is not None}
     try:
-        options = release.options(state)
+        found = release.network.options_of_weights(params)
+        if found is None:
+            raise LookupError('the tensor that the network is detected by is missing')
+        options = {**found, **release.options}
         with torch.device('meta'):
             expected = release.network(**options).state_dict()
     except (LookupError, ValueError) as error:  # a tensor is not there, or its shape makes no network
         raise ValueError(
             f"these are not the weights of the authors' {network}: give a checkpoint from {release.source}."
         ) from error
-    renamed = {release.rename(name): value.clone() for name, value in state.items()}
-    params = {name: value for name, value in renamed.items() if name is not None}
     _check_same_layout(params, expected)
     return ConvertedCheckpoint(params, {'type': network, **options})
 
 
-def recognise_network(state: StateDict) -> str:
-    """Tell which network a released checkpoint belongs to.
+def recognise_release(state: Mapping[str, Tensor]) -> str | None:
+    """Return which network a released checkpoint belongs to, a name in :data:`RELEASES`; None for none of them.
 
     Args:
-        state (dict[str, Tensor]): State dict of the release, without the prefix `module.`.
-
-    Returns:
-        str: Name in :data:`RELEASES`.
-
-    Raises:
-        ValueError: None of them.
+        state (Mapping[str, Tensor]): State dict of the release, without the prefix `module.`.
     """
-    for network, release in RELEASES.items():
-        if release.marker in state:
-            return network
-    raise ValueError(
-        f"these are not the weights of the authors' {', '.join(RELEASES)}: give a checkpoint of one of these networks."
-    )
+    return next((network for network, release in RELEASES.items() if release.marker in state), None)
 
 
 def _release_of(network: str) -> Release:
@@ -159,7 +156,7 @@ def _release_of(network: str) -> Release:
     return RELEASES[network]
 
 
-def _check_same_layout(params: StateDict, expected: StateDict) -> None:
+def _check_same_layout(params: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Refuse parameters that do not fill the network exactly."""
     faults = {
         'missing': sorted(expected.keys() - params.keys()),

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from basicsr.utils.registry import ARCH_REGISTRY
+
 from mulsr_plugin import __version__
 from mulsr_plugin.checkpoints.files import DESCRIPTION_KEY
 
@@ -51,8 +53,6 @@ def used_scales(opt: Mapping[str, Any]) -> list[int]:
 
 def with_defaults(network_g: Mapping[str, Any]) -> dict[str, Any]:
     """Return a block ``network_g`` with the defaults of its network, as far as they are plain values."""
-    from basicsr.utils.registry import ARCH_REGISTRY  # importing BasicSR registers the models, which need this module
-
     parameters = inspect.signature(ARCH_REGISTRY.get(network_g['type'])).parameters.values()
     defaults = {p.name: p.default for p in parameters if isinstance(p.default, _PLAIN)}
     return plain({**defaults, **network_g})
@@ -60,8 +60,6 @@ def with_defaults(network_g: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_defaults(network_g: Mapping[str, Any]) -> dict[str, Any]:
     """Return a block ``network_g`` without its network's defaults, which may be tuples where the block has lists."""
-    from basicsr.utils.registry import ARCH_REGISTRY
-
     parameters = inspect.signature(ARCH_REGISTRY.get(network_g['type'])).parameters
     defaults = {name: plain(p.default) for name, p in parameters.items() if p.default is not p.empty}
     return {key: value for key, value in network_g.items() if key not in defaults or value != defaults[key]}

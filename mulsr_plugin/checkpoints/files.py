@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from mulsr_plugin.checkpoints.pickle_check import check_form
-from mulsr_plugin.utils.files import is_alive, sync_folder
+from mulsr_plugin.utils.files import replacing
 
 SAFETENSORS = '.safetensors'
 DESCRIPTION_KEY = 'mulsr_plugin'
 """What the weights beside it are, see ``describe_weights``; in the header of a safetensors file, as JSON."""
-_PARTIAL = re.compile(r'\..+\.partial-(\d+)')
 
 
 class CheckpointError(OSError):
@@ -43,13 +39,15 @@ def save_atomically(content: Any, path: str | os.PathLike[str]) -> None:
         ImportError: It was asked for and safetensors is not installed.
     """
     path = Path(path)
-    if path.suffix == SAFETENSORS:
-        data = _as_safetensors(content, path)
-        with _replacing(path) as file:
-            file.write(data)
-    else:
-        with _replacing(path) as file:
-            torch.save(content, file)
+    data = _as_safetensors(content, path) if path.suffix == SAFETENSORS else None
+    try:
+        with replacing(path) as file:
+            torch.save(content, file) if data is None else file.write(data)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise CheckpointError(
+            f'Cannot write {path} ({" ".join(str(error).split())}); a file already there is untouched: free some space '
+            'or name another folder.'
+        ) from error
 
 
 def load_safely(path: str | os.PathLike[str]) -> Any:
@@ -83,45 +81,6 @@ def load_safely(path: str | os.PathLike[str]) -> Any:
             f'{path} is damaged or is no checkpoint of tensors alone ({type(error).__name__}); '
             'use a file written by BasicSR, or convert it first.'
         ) from error
-
-
-def remove_partial_files(folder: str | os.PathLike[str]) -> list[str]:
-    """Remove what killed processes have left of unfinished :func:`save_atomically` calls.
-
-    Args:
-        folder: Where checkpoints are saved; need not exist.
-
-    Returns:
-        Names of the files removed.
-    """
-    removed = []
-    for path in Path(folder).glob('.*.partial-*'):
-        match = _PARTIAL.fullmatch(path.name)
-        if match and not is_alive(int(match[1])):
-            with suppress(FileNotFoundError):
-                path.unlink()
-                removed.append(path.name)
-    return removed
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write that takes the place of ``path`` at the end, if all went well."""
-    partial = path.with_name(f'.{path.name}.partial-{os.getpid()}')
-    try:
-        with open(partial, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise CheckpointError(
-            f'Cannot write {path} ({" ".join(str(error).split())}); a file already there is untouched: free some space '
-            'or name another folder.'
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _as_safetensors(content: Any, path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The network that a checkpoint belongs to: as it describes it, else told by the names and shapes of its tensors."""
+"""The network that a checkpoint belongs to: as it describes it, else as detected by its tensors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -21,71 +23,85 @@ from mulsr_plugin.utils.options import building, check_constructor_options, read
 _PARAM_KEYS = ('params_ema', 'params')  # averaged weights are those that are validated
 
 
-def load_network(
-    weights: str | os.PathLike[str], scale: int, option_file: str | os.PathLike[str] | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the network of a checkpoint in BasicSR's form and load its weights, the averaged ones where it has them.
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a checkpoint in BasicSR's form holds of a network, read by :func:`read_weights`.
+
+    Attributes:
+        path (Path): The file.
+        state (dict[str, Tensor]): State dict, without the prefix `module.`.
+        description (dict[str, Any] | None): What the file says of it, see
+            :func:`mulsr_plugin.checkpoints.description.describe_weights`; None where it says nothing.
+    """
+
+    path: Path
+    state: dict[str, Tensor]
+    description: dict[str, Any] | None = None
+
+
+def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
+    """Read the weights of a checkpoint in BasicSR's form: `params_ema`, else `params`, else the file itself.
 
     No code from the file is run.
 
     Args:
-        weights (str | PathLike): The checkpoint.
-        scale (int): Scale factor that the network will work at.
-        option_file (str | PathLike | None): Option file with the block `network_g`, for a network whose weights do not
-            tell what it is, or for another use than they describe. Default: None, told by the weights.
-
-    Returns:
-        tuple[nn.Module, dict[str, Any]]: The network on the CPU in evaluation mode, and its block `network_g`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, holds the weights of an unknown network or of another one than it or the option
-            file describes, or the network does not work at this scale or was not trained for it.
-    """
-    state, description = read_weights(weights)
-    if option_file is not None:
-        options = read_network_options(option_file, scale)
-    elif description is not None:
-        options = described_options(description, scale, str(weights))
-    else:
-        options = network_options(state, scale, str(weights))
-    with building(f'The network of {weights}'):
-        arguments = {key: deepcopy(value) for key, value in without_defaults(options).items() if key != 'type'}
-        net = ARCH_REGISTRY.get(options['type'])(**arguments)
-    try:
-        check_weights_fit(net, state, str(weights))
-    except ValueError as error:
-        if option_file is not None or description is None:
-            raise
-        raise ValueError(f'{weights} is not what it says it is, so it was changed since: {error}') from error
-    net.load_state_dict(state)
-    return net.eval(), options
-
-
-def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Read the weights of a checkpoint in BasicSR's form: `params_ema`, else `params`, else the file itself.
-
-    Args:
         path (str | PathLike): The checkpoint.
 
-    Returns:
-        tuple[dict[str, Tensor], dict[str, Any] | None]: State dict, without the prefix `module.`, and the description
-            that the file has of it, see :func:`mulsr_plugin.checkpoints.description.describe_weights`.
-
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged or holds no weights, or those of an authors' release.
+        ValueError: The file is damaged or holds no weights.
     """
+    path = Path(path)
     content = load_safely(path)
     if not isinstance(content, Mapping):
         raise ValueError(f'{path} holds {type(content).__name__}, no network weights: give a checkpoint of BasicSR.')
     key = next((key for key in _PARAM_KEYS if key in content), None)
     if key is not None:
-        return select_weights(content, key, str(path)), description_in(content)
+        return WeightsFile(path, select_weights(content, key, str(path)), description_in(content))
     state = content.get('model', content)
     if isinstance(state, Mapping) and state and all(isinstance(value, Tensor) for value in state.values()):
-        return {str(name).removeprefix('module.'): value for name, value in state.items()}, None
+        return WeightsFile(path, {str(name).removeprefix('module.'): value for name, value in state.items()})
     raise ValueError(f'{path} holds no network weights: give a checkpoint of BasicSR, such as models/net_g_latest.pth.')
+
+
+def network_from_weights(
+    weights: WeightsFile, scale: int, option_file: str | os.PathLike[str] | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network that weights belong to, and load them.
+
+    Args:
+        weights (WeightsFile): The weights.
+        scale (int): Scale factor that the network will work at.
+        option_file (str | PathLike | None): Option file with the block `network_g`, for a network that can be detected
+            neither by the description of its weights nor by their names, or for another use than they describe.
+            Default: None, as they describe it, else as detected.
+
+    Returns:
+        tuple[nn.Module, dict[str, Any]]: The network on the CPU in evaluation mode, and its block `network_g`.
+
+    Raises:
+        FileNotFoundError: There is no such option file.
+        ValueError: The weights are of an unknown network or of another one than they or the option file describe, or
+            the network does not work at this scale or was not trained for it.
+    """
+    source, description = str(weights.path), weights.description
+    if option_file is not None:
+        options = read_network_options(option_file, scale)
+    elif description is not None:
+        options = described_options(description, scale, source)
+    else:
+        options = network_options(weights.state, scale, source)
+    with building(f'The network of {source}'):
+        arguments = {key: deepcopy(value) for key, value in without_defaults(options).items() if key != 'type'}
+        net = ARCH_REGISTRY.get(options['type'])(**arguments)
+    try:
+        check_weights_fit(net, weights.state, source)
+    except ValueError as error:
+        if option_file is not None or description is None:
+            raise
+        raise ValueError(f'{source} is not what it says it is, so it was changed since: {error}') from error
+    net.load_state_dict(weights.state)
+    return net.eval(), options
 
 
 def described_options(description: Mapping[str, Any], scale: int, source: str) -> dict[str, Any]:
@@ -142,7 +158,7 @@ def read_network_options(path: str | os.PathLike[str], scale: int) -> dict[str, 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no YAML, has no such block, or its network is unknown or works at another scale.
+        ValueError: The file is not YAML, has no such block, or its network is unknown or works at another scale.
     """
     block = read_option_file(path).get('network_g')
     if not isinstance(block, Mapping):

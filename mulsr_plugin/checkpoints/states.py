@@ -1,4 +1,4 @@
-"""Saved training states of a run with the weights that belong to them: which there are, and removing old ones."""
+"""Saved training states of a run: which there are, the one to resume from, and removing old ones with their weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from mulsr_plugin.checkpoints.weights import select_weights
 from mulsr_plugin.utils.distributed import shared_by_first
 
 _WEIGHTS = re.compile(r'net_g_(\d+)\.pth')
+# what every state holds, BasicSR's own ones too
+_STATE = {'epoch': int, 'iter': int, 'optimizers': list, 'schedulers': list}
 
 
 def complete_states(models: str | os.PathLike[str], training_states: str | os.PathLike[str]) -> list[int]:
@@ -60,23 +62,10 @@ def remove_old_states(
                     path.unlink()
 
 
-def _states(folder: str | os.PathLike[str]) -> dict[int, Path]:
-    return {int(path.stem): path for path in Path(folder).glob('*.state') if path.stem.isdigit()}
-
-
-def _weights(folder: str | os.PathLike[str]) -> dict[int, Path]:
-    matches = ((_WEIGHTS.fullmatch(path.name), path) for path in Path(folder).glob('net_g_*.pth'))
-    return {int(match[1]): path for match, path in matches if match}
-
-
-# what every state holds, BasicSR's own ones too
-_STATE = {'epoch': int, 'iter': int, 'optimizers': list, 'schedulers': list}
-
-
 def find_resume_state(opt: dict[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
     """Load the training state that ``--auto_resume`` or ``path: resume_state`` means, for all processes the same.
 
-    With ``--auto_resume`` a state that is damaged, or whose networks are, is passed over for the one before it.
+    With ``--auto_resume`` a state that is damaged, or whose networks are, is skipped for the one before it.
 
     Args:
         opt: BasicSR's options; ``path: resume_state`` is filled in.
@@ -90,15 +79,15 @@ def find_resume_state(opt: dict[str, Any]) -> tuple[dict[str, Any] | None, list[
     """
     if not opt['auto_resume']:
         path = opt['path'].get('resume_state')
-        return (load_state(path) if path else None), []
+        return (load_training_state(path) if path else None), []
     path, warnings = shared_by_first(_newest_sound_state, opt)
     if path is None:
         return None, warnings
     opt['path']['resume_state'] = path
-    return load_state(path), warnings
+    return load_training_state(path), warnings
 
 
-def load_state(path: str | Path) -> dict[str, Any]:
+def load_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Load a training state.
 
     Raises:
@@ -114,10 +103,9 @@ def load_state(path: str | Path) -> dict[str, Any]:
 def _newest_sound_state(opt: dict[str, Any]) -> tuple[str | None, list[str]]:
     """Return the newest state that loads together with its networks, and why newer ones do not."""
     warnings = []
-    states = [path for path in Path(opt['path']['training_states']).glob('*.state') if path.stem.isdigit()]
-    for path in sorted(states, key=lambda state: int(state.stem), reverse=True):
+    for _, path in sorted(_states(opt['path']['training_states']).items(), reverse=True):
         try:
-            for network in _networks_of(opt, load_state(path)['iter']):
+            for network in _networks_of(opt, load_training_state(path)['iter']):
                 select_weights(load_safely(network), 'params', str(network))
         except (ValueError, FileNotFoundError) as error:
             warnings.append(f'{error} Passing over {path} for the state before it.')
@@ -133,3 +121,12 @@ def _networks_of(opt: dict[str, Any], iteration: int) -> list[Path]:
     ignored = opt['path'].get('ignore_resume_networks') or []
     networks = [key for key in opt if key.startswith('network_') and key not in ignored]
     return [Path(opt['path']['models'], f'net_{network[8:]}_{iteration}.pth') for network in networks]
+
+
+def _states(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    return {int(path.stem): path for path in Path(folder).glob('*.state') if path.stem.isdigit()}
+
+
+def _weights(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    matches = ((_WEIGHTS.fullmatch(path.name), path) for path in Path(folder).glob('net_g_*.pth'))
+    return {int(match[1]): path for match, path in matches if match}

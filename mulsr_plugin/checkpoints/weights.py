@@ -1,4 +1,4 @@
-"""Network weights out of checkpoints: which of them are meant, and why they do not fit a network."""
+"""State dicts out of checkpoints: which of them is meant, and why it does not fit a network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+
+from mulsr_plugin.checkpoints.authors import recognise_release
+from mulsr_plugin.checkpoints.description import with_defaults
+from mulsr_plugin.checkpoints.recognition import recognise_network
 
 StateDict = Mapping[str, Tensor]
 
@@ -24,20 +28,20 @@ def select_weights(content: Any, param_key: str | None, path: str) -> dict[str, 
     Raises:
         ValueError: The checkpoint holds no such weights; the sentence says which it holds.
     """
-    weights = content
+    state = content
     if param_key is not None and isinstance(content, Mapping):
-        weights = content.get(param_key, content.get('params') if param_key == 'params_ema' else None)
-    if not _is_state_dict(weights):
+        state = content.get(param_key, content.get('params') if param_key == 'params_ema' else None)
+    if not _is_state_dict(state):
         raise ValueError(f'{path} holds no network weights under {param_key!r}: {_what_it_holds(content)}')
-    return {name[7:] if name.startswith('module.') else name: value for name, value in weights.items()}
+    return {name.removeprefix('module.'): value for name, value in state.items()}
 
 
-def check_weights_fit(net: nn.Module, weights: StateDict, path: str) -> None:
+def check_weights_fit(net: nn.Module, state: StateDict, path: str) -> None:
     """Refuse weights of another network in one sentence that names the first differences and the likely reason.
 
     Args:
         net: Network to load them into.
-        weights: State dict.
+        state: State dict.
         path: Where the weights come from, for the message.
 
     Raises:
@@ -45,38 +49,38 @@ def check_weights_fit(net: nn.Module, weights: StateDict, path: str) -> None:
     """
     own = net.state_dict()
     reshaped = [
-        f'{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
+        f'{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}'
         for name in own
-        if name in weights and own[name].shape != weights[name].shape
+        if name in state and own[name].shape != state[name].shape
     ]
     differences = {
-        'missing': [name for name in own if name not in weights],
-        'unknown': [name for name in weights if name not in own],
+        'missing': [name for name in own if name not in state],
+        'unknown': [name for name in state if name not in own],
         'of other shape': reshaped,
     }
     problems = [f'{len(names)} {what} (first: {names[0]})' for what, names in differences.items() if names]
     if problems:
         raise ValueError(
-            f'{path} does not fit network {type(net).__name__}: {", ".join(problems)}; {_likely_reason(own, weights)}.'
+            f'{path} does not fit network {type(net).__name__}: {", ".join(problems)}; {_likely_reason(own, state)}.'
         )
 
 
-def check_weights_overlap(net: nn.Module, weights: StateDict, path: str) -> None:
+def check_weights_overlap(net: nn.Module, state: StateDict, path: str) -> None:
     """Refuse weights of which nothing fits, for ``strict_load_g: false``, which leaves out what does not.
 
     Args:
         net: Network to load them into.
-        weights: State dict.
+        state: State dict.
         path: Where the weights come from, for the message.
 
     Raises:
         ValueError: No tensor has name and shape of one of ``net``.
     """
     own = net.state_dict()
-    if not any(name in weights and weights[name].shape == value.shape for name, value in own.items()):
+    if not any(name in state and state[name].shape == value.shape for name, value in own.items()):
         raise ValueError(
             f'{path} has no weights that fit network {type(net).__name__}, so nothing would be loaded; '
-            f'{_likely_reason(own, weights)}.'
+            f'{_likely_reason(own, state)}.'
         )
 
 
@@ -85,7 +89,7 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def _what_it_holds(content: Any) -> str:
-    """Tell what stands in a file in place of the weights wanted, and what to do about it."""
+    """Say what a file holds in place of the weights wanted, and what to do about it."""
     if not isinstance(content, Mapping):
         return f'it holds {type(content).__name__}; give a checkpoint in the form of BasicSR.'
     keys = [str(key) for key, value in content.items() if _is_state_dict(value)]
@@ -103,28 +107,23 @@ def _what_it_holds(content: Any) -> str:
     return 'it is no checkpoint in the form of BasicSR; give one, such as models/net_g_latest.pth.'
 
 
-def _likely_reason(own: StateDict, weights: StateDict) -> str:
-    """Say why weights differ from those of a network, as far as names and shapes tell it."""
-    # these need the registered networks, whose registration needs this module
-    from mulsr_plugin.checkpoints.authors import recognise_network
-    from mulsr_plugin.checkpoints.recognition import network_options
-
-    try:
-        network = recognise_network(dict(weights))
-    except ValueError:
-        pass
-    else:
+def _likely_reason(own: StateDict, state: StateDict) -> str:
+    """Say why weights differ from those of a network, as far as names and shapes show it."""
+    network = recognise_release(state)
+    if network is not None:
         return f"these are names of the authors' {network}: convert the file with `mulsr convert`"
     try:
-        theirs, ours = network_options(weights, 0), network_options(own, 0)
-    except ValueError:  # at least one of them is a network that is not ours
-        theirs = ours = {}
-    if theirs.get('type') != ours.get('type'):
-        return f'the file holds weights of {theirs["type"]}: set network_g: type: {theirs["type"]}'
-    different = [f'{key}: {value}' for key, value in theirs.items() if value != ours.get(key)]
-    if different:
-        return f'the file was written with {", ".join(different)}: set network_g so'
-    shared = len(own.keys() & weights.keys())
+        theirs, ours = recognise_network(state), recognise_network(own)
+    except ValueError:  # incomplete
+        theirs = ours = None
+    if theirs is not None and ours is not None:
+        if theirs['type'] != ours['type']:
+            return f'the file holds weights of {theirs["type"]}: set network_g: type: {theirs["type"]}'
+        used = with_defaults(ours)
+        different = [f'{key}: {value}' for key, value in with_defaults(theirs).items() if value != used[key]]
+        if different:
+            return f'the file was written with {", ".join(different)}: set network_g so'
+    shared = len(own.keys() & state.keys())
     if shared < len(own) / 2:
         return f'only {shared} of {len(own)} names agree, so it is of another network: set network_g: type'
     return 'set network_g as it was in the training that wrote the file'

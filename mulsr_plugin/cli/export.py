@@ -76,20 +76,20 @@ def load(args: argparse.Namespace) -> tuple[nn.Module, ExportedSizes]:
     """Load the network and find out what it shall take."""
     from mulsr_plugin.apps.export import ExportedSizes
     from mulsr_plugin.checkpoints.description import scales_text
-    from mulsr_plugin.checkpoints.networks import load_network, read_weights
+    from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
     from mulsr_plugin.checkpoints.shipped import find_weights
 
-    path = find_weights(args.checkpoint)
-    description = read_weights(path)[1] or {}
+    weights = read_weights(find_weights(args.checkpoint))
+    description = weights.description or {}
     scales = description.get('scales', [])
     if args.scale is None and len(scales) != 1:
         described = f'is for {scales_text(scales)}' if scales else 'does not tell its scale'
-        raise ValueError(f'{path} {described}: give --scale.')
+        raise ValueError(f'{weights.path} {described}: give --scale.')
     scale = args.scale or scales[0]
-    net, _ = load_network(path, scale, args.opt)
+    net, _ = network_from_weights(weights, scale, args.opt)
     num_bands = args.bands or getattr(net, 'num_bands', description.get('num_bands'))
     if num_bands is None:
-        raise ValueError(f'{path} does not tell how many bands its cubes have: give --bands.')
+        raise ValueError(f'{weights.path} does not tell how many bands its cubes have: give --bands.')
     num_guide_ch = args.guide_channels or getattr(net, 'num_guide_ch', description.get('num_guide_ch'))
     sizes = ExportedSizes(num_bands, scale, num_guide_ch or 3)
     if args.fixed:

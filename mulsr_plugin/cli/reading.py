@@ -64,8 +64,8 @@ def add_guide_arguments(parser: CommandParser, help: str, required: bool = False
 
 def reading_options(args: argparse.Namespace, prefix: str = '') -> dict[str, Any]:
     """Return the arguments of ``read_cube`` from those of :func:`add_reading_arguments`."""
-    options = {name: getattr(args, _dest(prefix, name)) for name in ('key', 'axes', 'fill', 'clip')}
-    return {**options, 'scale': getattr(args, _dest(prefix, 'value-scale'))}
+    names = ('key', 'value-scale', 'axes', 'fill', 'clip')
+    return {name.replace('-', '_'): getattr(args, _dest(prefix, name)) for name in names}
 
 
 def cube_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 import numpy as np
+import torch
+
+CubeArray = Union[np.ndarray, torch.Tensor]
+"""The values of a spectral image alone, (H, W, L)."""
 
 # Stored integers reach exactly 1 after scaling; float cubes normalised elsewhere may miss it by rounding.
 RANGE_TOLERANCE = 1e-6
@@ -143,6 +147,16 @@ def in_unit_range(values: np.ndarray, scale: float) -> bool:
     """
     low, high = float(values.min()) * scale, float(values.max()) * scale
     return low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
+
+
+def scaled_to_unit(values: np.ndarray, scale: float) -> np.ndarray:
+    """Return ``values * scale`` as contiguous float32, which lies in [0, 1] for a checked cube.
+
+    Args:
+        values (ndarray): Real numbers, any shape.
+        scale (float): Factor to [0, 1].
+    """
+    return np.multiply(values, np.float32(scale), dtype=np.float32, order='C', casting='unsafe')
 
 
 # LMDB keys are ASCII in BasicSR, which also cuts names in meta_info.txt at the first blank or full stop; results are

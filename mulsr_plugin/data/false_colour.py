@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Union
 
 import cv2
 import numpy as np
 import torch
 
-Cube = Union[np.ndarray, torch.Tensor]
+from mulsr_plugin.data.cube import CubeArray
 
 # Centres of red, green and blue in nm, and how far around them bands are averaged.
 _VISIBLE_CENTRES = (650.0, 550.0, 450.0)
@@ -27,7 +26,7 @@ _INK = (20, 20, 20)
 
 
 def false_colour(
-    cube: Cube, wavelengths: Sequence[float] | None = None, limits: np.ndarray | None = None
+    cube: CubeArray, wavelengths: Sequence[float] | None = None, limits: np.ndarray | None = None
 ) -> np.ndarray:
     """Show a cube as an RGB picture.
 
@@ -54,7 +53,7 @@ def false_colour(
     return np.round(255.0 * stretched ** (1.0 / _DISPLAY_GAMMA)).astype(np.uint8)
 
 
-def stretch_limits(cube: Cube, wavelengths: Sequence[float] | None = None) -> np.ndarray:
+def stretch_limits(cube: CubeArray, wavelengths: Sequence[float] | None = None) -> np.ndarray:
     """Return the values that :func:`false_colour` shows black and white: the 0.5 and 99.5 percentiles.
 
     Args:
@@ -71,9 +70,9 @@ def stretch_limits(cube: Cube, wavelengths: Sequence[float] | None = None) -> np
 
 
 def comparison_panel(
-    result: Cube,
-    reference: Cube | None = None,
-    lq: Cube | None = None,
+    result: CubeArray,
+    reference: CubeArray | None = None,
+    lq: CubeArray | None = None,
     wavelengths: Sequence[float] | None = None,
 ) -> np.ndarray:
     """Put a result beside its input, its reference and the map of its error.
@@ -110,7 +109,7 @@ def comparison_panel(
 
 
 def results_panel(
-    results: Mapping[str, Cube], reference: Cube, lq: Cube, wavelengths: Sequence[float] | None = None
+    results: Mapping[str, CubeArray], reference: CubeArray, lq: CubeArray, wavelengths: Sequence[float] | None = None
 ) -> np.ndarray:
     """Put several results for one scene beside its input and its reference, their error maps below.
 
@@ -144,7 +143,7 @@ def results_panel(
     return np.concatenate([np.concatenate(row, axis=1) for row in (upper, [blank, *maps, bar])])
 
 
-def as_array(cube: Cube) -> np.ndarray:
+def as_array(cube: CubeArray) -> np.ndarray:
     """Return a cube as an array (H, W, L), float for tensors.
 
     Args:
@@ -181,7 +180,7 @@ def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[
     return [np.flatnonzero(row <= max(reach, row.min())) for row in distances]
 
 
-def _composite(cube: Cube, wavelengths: Sequence[float] | None) -> np.ndarray:
+def _composite(cube: CubeArray, wavelengths: Sequence[float] | None) -> np.ndarray:
     """Return the three unstretched channels, float32 (H, W, 3)."""
     values = as_array(cube)
     bands = _channel_bands(values.shape[-1], wavelengths)

@@ -14,7 +14,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils import data
 
 from mulsr_plugin.data.augmentation import Augmentation, augment, draw_augmentation
-from mulsr_plugin.data.cube import check_cube
+from mulsr_plugin.data.cube import check_cube, scaled_to_unit
 from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.degradation.batch import STORABLE, storable
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
@@ -175,15 +175,15 @@ class PairedHSIRGBDataset(data.Dataset):
     ) -> dict[str, Any]:
         """Return the crop as it is stored, and all that the model needs to make a sample of it.
 
-        ``gt`` and a stored ``rgb`` are (H, W, C) as ``storable`` returns them, with the factors ``gt_scale`` and
-        ``rgb_scale`` to [0, 1]; a guide that is to be made comes as its ``response`` (G, L).
+        ``gt_raw`` and, of a stored guide, ``rgb_raw`` are (H, W, C) as ``storable`` returns them, with the factors
+        ``gt_scale`` and ``rgb_scale`` to [0, 1]; a guide that is to be made comes as its ``response`` (G, L).
         """
         sample: dict[str, Any] = {'gt_path': key, 'augmentation': torch.tensor(operations)}
         for kind in self.cubes:
             values, scale = self._read(kind, key, window)
             if not self._can_stay_as_stored[kind]:
-                values, scale = _scaled(values, scale), 1.0
-            sample.update({kind: storable(values), f'{kind}_scale': scale})
+                values, scale = scaled_to_unit(values, scale), 1.0
+            sample.update({f'{kind}_raw': storable(values), f'{kind}_scale': scale})
         if self.response is not None:
             sample['response'] = torch.from_numpy(self.response)
         return {**sample, 'seed': int(rng.integers(2**63))}
@@ -218,7 +218,7 @@ class PairedHSIRGBDataset(data.Dataset):
         values = values.transpose(2, 0, 1)
         if operations is not None:
             values = augment(values, operations)
-        return _scaled(values, scale)
+        return scaled_to_unit(values, scale)
 
     def _read(self, kind: str, key: str, window: tuple[int, ...]) -> tuple[np.ndarray, float]:
         """Read a window as it is stored, (H, W, C), and its factor to [0, 1]."""
@@ -307,10 +307,6 @@ class PairedHSIRGBDataset(data.Dataset):
                 f'Scene {key!r} is {size[0]}x{size[1]} in dataroot_{kind}, expected {expected[0]}x{expected[1]} to fit '
                 f'dataroot_{reference} at scale {self.scale}; correct the scale or the stored cubes.'
             )
-
-
-def _scaled(values: np.ndarray, scale: float) -> np.ndarray:
-    return np.multiply(values, np.float32(scale), dtype=np.float32, order='C', casting='unsafe')
 
 
 def _check_options(opt: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from mulsr_plugin.data.cube import Cube, SceneCubes, SourceScene
 from mulsr_plugin.data.scene_splits import PHASES, SceneSplit, SplitResult, apply_split, split_by_test_scenes
 from mulsr_plugin.data.store.header import DATA_FILE, DESCRIPTION_FILE
 from mulsr_plugin.data.store.reader import CubeStore, verify_store
-from mulsr_plugin.data.store.writer import CubeStoreWriter, description_in, partial_store, refuse_unrelated
+from mulsr_plugin.data.store.writer import CubeStoreWriter, partial_store, preparation_of, refuse_unrelated
 from mulsr_plugin.utils.files import PathLike
 
 # What a store holds, and how its name ends.
@@ -275,7 +275,7 @@ def _lacks_tidying(paths: Sequence[Path], resume: str | None) -> bool:
 
     Their descriptions are removed when the last of them has: one store with and one without means that all are there.
     """
-    described = [description_in(path) for path in paths if path.exists()]
+    described = [preparation_of(path) for path in paths if path.exists()]
     return resume is not None and resume in described and None in described
 
 

@@ -106,6 +106,17 @@ def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Seque
         FileNotFoundError: No such file.
         ValueError: Unknown name or suffix, no fitting, finite and properly scaled matrix inside, wavelengths that are
             needed and unknown or not in nm, or no channel that overlaps with the cube.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.data.spectral_response import load_spectral_response
+        >>> response = load_spectral_response('nikon_d700', 31)
+        >>> response.shape, bool(np.allclose(response.sum(axis=1), 1))
+        ((3, 31), True)
+        >>> wavelengths = np.linspace(420, 1000, 59)
+        >>> response = load_spectral_response('gaussian:659/60,546/70,478/60', 59, wavelengths)
+        >>> wavelengths[response.argmax(axis=1)].tolist()
+        [660.0, 550.0, 480.0]
     """
     if name_or_path == 'nikon_d700' and num_bands == NIKON_D700.shape[1]:
         return NIKON_D700.astype(np.float32)
@@ -135,6 +146,14 @@ def apply_spectral_response(response: np.ndarray, cube: np.ndarray) -> np.ndarra
 
     Returns:
         (G, H, W).
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.data.spectral_response import apply_spectral_response
+        >>> cube = np.stack([np.full((2, 2), 0.2), np.full((2, 2), 0.6)])  # (L, H, W)
+        >>> guide = apply_spectral_response(np.array([[0.5, 0.5]]), cube)
+        >>> guide.shape, round(float(guide[0, 0, 0]), 4)
+        ((1, 2, 2), 0.4)
     """
     num_bands, height, width = cube.shape
     return (response @ cube.reshape(num_bands, -1)).reshape(-1, height, width)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-Cube = Union[np.ndarray, torch.Tensor]
+from mulsr_plugin.data.cube import CubeArray
 
 # Metrics multiply up to four values in double precision, which reaches 1e308.
 _LARGEST = 1e70
@@ -59,7 +59,7 @@ class CubePair(NamedTuple):
 
 
 def cube_pair(
-    img: Cube, img2: Cube, crop_border: int = 0, window: int = 1, names: tuple[str, str] = ('img', 'img2')
+    img: CubeArray, img2: CubeArray, crop_border: int = 0, window: int = 1, names: tuple[str, str] = ('img', 'img2')
 ) -> CubePair:
     """Check the form of a result and its reference, and bring them to one layout, dtype and device.
 
@@ -89,7 +89,7 @@ def cube_pair(
     return CubePair(checked[0].values, checked[1].values, (checked[0], checked[1]))
 
 
-def checked_cube(cube: Cube, name: str, device: torch.device | None = None) -> CheckedCube:
+def checked_cube(cube: CubeArray, name: str, device: torch.device | None = None) -> CheckedCube:
     """Check the form of one cube (H, W, L), or (H, W) for one band, and bring it to a floating dtype.
 
     Args:
@@ -174,7 +174,7 @@ def band_means(pair: CubePair) -> torch.Tensor:
     return total.sum(1) / pair.img[..., 0].numel()
 
 
-def as_cube(cube: Cube, name: str) -> torch.Tensor:
+def as_cube(cube: CubeArray, name: str) -> torch.Tensor:
     """Return a cube as an (H, W, L) tensor, without a copy where possible."""
     tensor = cube.detach() if isinstance(cube, torch.Tensor) else _from_numpy(np.asarray(cube), name)
     if tensor.is_complex():

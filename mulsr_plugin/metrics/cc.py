@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, band_means, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, band_means, cube_pair, row_strips
 
 
 @METRIC_REGISTRY.register()
-def calculate_cc(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_cc(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Cross correlation: mean over bands of Pearson's correlation coefficient.
 
     Brightness and contrast of a band do not matter, so this says nothing about radiometric errors.
@@ -26,6 +27,13 @@ def calculate_cc(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) 
 
     Raises:
         ValueError: Shapes differ, values are not finite or unscaled integers, or nothing is left after cropping.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.cc import calculate_cc
+        >>> ramp = np.linspace(0, 1, 64).reshape(8, 8, 1)
+        >>> round(calculate_cc(0.5 * ramp + 0.2, ramp), 4), round(calculate_cc(1 - ramp, ramp), 4)
+        (1.0, -1.0)
     """
     pair = cube_pair(img, img2, crop_border)
     variance, variance2, covariance = _band_moments(pair)

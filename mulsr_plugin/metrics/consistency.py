@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from mulsr_plugin.data.cube import CubeArray
 from mulsr_plugin.metrics._cubes import (
-    Cube,
     CubePair,
     as_cube,
     band_mean_squared_errors,
@@ -26,8 +26,8 @@ from mulsr_plugin.metrics.sam import mean_angle
 
 @METRIC_REGISTRY.register()
 def calculate_spectral_consistency(
-    img: Cube,
-    lq: Cube,
+    img: CubeArray,
+    lq: CubeArray,
     degradation: Degrade | None = None,
     measure: str = 'rmse',
     crop_border: int = 0,
@@ -56,6 +56,15 @@ def calculate_spectral_consistency(
     Raises:
         ValueError: ``measure`` is unknown, the sizes do not fit one another or the degradation, values are not finite
             or unscaled integers, or nothing is left after cropping.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.consistency import calculate_spectral_consistency
+        >>> img, lq = np.full((32, 32, 31), 0.6), np.full((4, 4, 31), 0.5)
+        >>> round(calculate_spectral_consistency(img, lq), 4)
+        0.1
+        >>> round(calculate_spectral_consistency(np.ones((8, 8, 2)), np.zeros((2, 2, 2)) + [1, 0], measure='sam'), 4)
+        45.0
     """
     measures = {'rmse': _root_mean_squared_error, 'sam': mean_angle}
     _check_measure(measure, measures)
@@ -68,7 +77,7 @@ def calculate_spectral_consistency(
 
 @METRIC_REGISTRY.register()
 def calculate_spatial_consistency(
-    img: Cube, rgb: Cube, response: Cube, measure: str = 'rmse', crop_border: int = 0, **kwargs: object
+    img: CubeArray, rgb: CubeArray, response: CubeArray, measure: str = 'rmse', crop_border: int = 0, **kwargs: object
 ) -> float:
     """Difference between the guide image and the one that the spectral response makes of the result.
 
@@ -89,6 +98,16 @@ def calculate_spatial_consistency(
     Raises:
         ValueError: ``measure`` is unknown, the sizes or the response do not fit one another, values are not finite or
             unscaled integers, or nothing is left after cropping.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.consistency import calculate_spatial_consistency
+        >>> img, rgb = np.zeros((8, 8, 2)) + [0.2, 0.6], np.full((8, 8, 1), 0.5)
+        >>> response = np.array([[0.5, 0.5]])  # one channel, the mean of both bands, which is 0.4
+        >>> round(calculate_spatial_consistency(img, rgb, response), 4)
+        0.1
+        >>> round(calculate_spatial_consistency(img, rgb, response, measure='psnr'), 4)
+        20.0
     """
     measures = {'rmse': _root_mean_squared_error, 'psnr': lambda pair: decibels(band_mean_squared_errors(pair).mean())}
     _check_measure(measure, measures)
@@ -104,7 +123,7 @@ def _root_mean_squared_error(pair: CubePair) -> torch.Tensor:
     return band_mean_squared_errors(pair).mean().sqrt()
 
 
-def _checked_response(response: Cube, img: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
+def _checked_response(response: CubeArray, img: torch.Tensor, rgb: torch.Tensor) -> torch.Tensor:
     matrix = response if isinstance(response, torch.Tensor) else torch.from_numpy(np.asarray(response, np.float64))
     if tuple(matrix.shape) != (rgb.shape[2], img.shape[2]):
         raise ValueError(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, band_mean_squared_errors, band_means, cube_pair
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import band_mean_squared_errors, band_means, cube_pair
 
 
 @METRIC_REGISTRY.register()
-def calculate_ergas(img: Cube, img2: Cube, crop_border: int = 0, scale: float | None = None, **kwargs: object) -> float:
+def calculate_ergas(
+    img: CubeArray, img2: CubeArray, crop_border: int = 0, scale: float | None = None, **kwargs: object
+) -> float:
     """Relative dimensionless global error in synthesis.
 
     ``100 / scale * sqrt(mean over bands of (RMSE of the band / mean of the band in the reference)^2)``. The division
@@ -30,6 +33,13 @@ def calculate_ergas(img: Cube, img2: Cube, crop_border: int = 0, scale: float | 
             or nothing is left after cropping.
 
     Reference: Wald, Data Fusion: Definitions and Architectures, Presses des Mines, 2002.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.ergas import calculate_ergas
+        >>> gt = np.full((8, 8, 31), 0.5)
+        >>> round(calculate_ergas(gt + 0.1, gt, scale=8), 4)  # 100 / 8 * 0.1 / 0.5
+        2.5
     """
     if scale is None or not scale > 0:
         raise ValueError(

@@ -8,13 +8,14 @@ from functools import cache
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, cube_pair
 
 _BLOCK = 32
 
 
 @METRIC_REGISTRY.register()
-def calculate_q2n(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_q2n(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Hypercomplex quality index Q2n, mean over blocks.
 
     A spectrum is one Cayley-Dickson number (complex for 2 bands, quaternion for 4, octonion for 8, ...), bands padded
@@ -41,6 +42,16 @@ def calculate_q2n(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object)
         ValueError: Shapes differ, values are not finite or unscaled integers, or the image is smaller than a block.
 
     Reference: Garzelli and Nencini, IEEE Geoscience and Remote Sensing Letters, 2009.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.q2n import calculate_q2n
+        >>> gt = np.random.default_rng(0).random((32, 32, 4))
+        >>> round(calculate_q2n(gt, gt), 4)
+        1.0
+        >>> flat = np.zeros((32, 32, 1))  # becomes 1, and a result of 1 becomes 2: 2 * 1 * 2 / (1^2 + 2^2)
+        >>> round(calculate_q2n(flat + 1, flat), 4)
+        0.8
     """
     pair = cube_pair(img, img2, crop_border, _BLOCK)
     qualities = [_block_quality(blocks, blocks2) for blocks, blocks2 in _block_rows(pair)]

@@ -8,15 +8,16 @@ from typing import Union
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from mulsr_plugin.data.cube import CubeArray
 from mulsr_plugin.metrics._band_pairs import check_window_option, pair_qualities
-from mulsr_plugin.metrics._cubes import CheckedCube, Cube, as_cube, checked_cube, read
+from mulsr_plugin.metrics._cubes import CheckedCube, as_cube, checked_cube, read
 from mulsr_plugin.metrics._low_resolution import Degrade, check_guide_size, check_resolutions, degrade
 
 Window = Union[int, str]
 
 
 @METRIC_REGISTRY.register()
-def calculate_d_lambda(img: Cube, lq: Cube, p: float = 1, window: Window = 8, **kwargs: object) -> float:
+def calculate_d_lambda(img: CubeArray, lq: CubeArray, p: float = 1, window: Window = 8, **kwargs: object) -> float:
     """Spectral distortion D_lambda: how far fusion changed the similarity of the bands to one another.
 
     ``(mean over pairs of bands i != j of |Q(result_i, result_j) - Q(lq_i, lq_j)|^p)^(1/p)``, with Q the universal
@@ -40,6 +41,15 @@ def calculate_d_lambda(img: Cube, lq: Cube, p: float = 1, window: Window = 8, **
             image is smaller than the window.
 
     Reference: Alparone et al., Photogrammetric Engineering and Remote Sensing 74(2), 2008.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.qnr import calculate_d_lambda
+        >>> band = np.random.default_rng(0).uniform(0.1, 0.5, (32, 32))
+        >>> low = band.reshape(8, 4, 8, 4).mean((1, 3))
+        >>> img, lq = np.stack([band, 2 * band], -1), np.stack([low, low], -1)
+        >>> round(calculate_d_lambda(img, lq), 4)  # Q of the two bands was 1 and is 0.64
+        0.36
     """
     check_window_option(window)
     _check_exponent('p', p)
@@ -49,9 +59,9 @@ def calculate_d_lambda(img: Cube, lq: Cube, p: float = 1, window: Window = 8, **
 
 @METRIC_REGISTRY.register()
 def calculate_d_s(
-    img: Cube,
-    lq: Cube,
-    rgb: Cube,
+    img: CubeArray,
+    lq: CubeArray,
+    rgb: CubeArray,
     degradation: Degrade | None = None,
     q: float = 1,
     window: Window = 8,
@@ -81,6 +91,15 @@ def calculate_d_s(
             integers, or an image is smaller than the window.
 
     Reference: Alparone et al., Photogrammetric Engineering and Remote Sensing 74(2), 2008.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.qnr import calculate_d_s
+        >>> pan = np.random.default_rng(0).uniform(0.1, 0.5, (32, 32))
+        >>> low = pan.reshape(8, 4, 8, 4).mean((1, 3))
+        >>> img, lq = np.stack([pan, 2 * pan], -1), np.stack([low, low], -1)
+        >>> round(calculate_d_s(img, lq, pan), 4)  # Q with the guide stays 1 in a band, and falls to 0.64 in the other
+        0.18
     """
     check_window_option(window)
     _check_exponent('q', q)
@@ -90,9 +109,9 @@ def calculate_d_s(
 
 @METRIC_REGISTRY.register()
 def calculate_qnr(
-    img: Cube,
-    lq: Cube,
-    rgb: Cube,
+    img: CubeArray,
+    lq: CubeArray,
+    rgb: CubeArray,
     degradation: Degrade | None = None,
     p: float = 1,
     q: float = 1,
@@ -125,6 +144,15 @@ def calculate_qnr(
             integers, or an image is smaller than the window.
 
     Reference: Alparone et al., Photogrammetric Engineering and Remote Sensing 74(2), 2008.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.qnr import calculate_qnr
+        >>> pan = np.random.default_rng(0).uniform(0.1, 0.5, (32, 32))
+        >>> low = pan.reshape(8, 4, 8, 4).mean((1, 3))
+        >>> img, lq = np.stack([pan, 2 * pan], -1), np.stack([low, low], -1)
+        >>> round(calculate_qnr(img, lq, pan), 4)  # (1 - 0.36) * (1 - 0.18), the distortions of the two examples above
+        0.5248
     """
     check_window_option(window)
     _check_exponent('p', p)
@@ -138,14 +166,14 @@ def calculate_qnr(
     return d_lambda**alpha * d_s**beta
 
 
-def _result_and_input(img: Cube, lq: Cube) -> list[CheckedCube]:
+def _result_and_input(img: CubeArray, lq: CubeArray) -> list[CheckedCube]:
     result = checked_cube(img, 'img')
     cubes = [result, checked_cube(lq, 'lq', result.values.device)]
     check_resolutions(result.values, cubes[1].values)
     return cubes
 
 
-def _guide(img: Cube, rgb: Cube) -> CheckedCube:
+def _guide(img: CubeArray, rgb: CubeArray) -> CheckedCube:
     result = as_cube(img, 'img')
     guide = checked_cube(rgb, 'rgb', result.device)
     check_guide_size(result, guide.values)

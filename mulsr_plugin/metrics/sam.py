@@ -7,14 +7,15 @@ from collections.abc import Callable
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, cube_pair, row_strips
 
 _AUTHORS_EPS = 2.2204e-16
 
 
 @METRIC_REGISTRY.register()
 def calculate_sam(
-    img: Cube, img2: Cube, crop_border: int = 0, zero_spectra: str = 'exclude', **kwargs: object
+    img: CubeArray, img2: CubeArray, crop_border: int = 0, zero_spectra: str = 'exclude', **kwargs: object
 ) -> float:
     """Mean spectral angle between two cubes, in degrees.
 
@@ -39,6 +40,15 @@ def calculate_sam(
             nothing is left after cropping.
 
     Reference: Yuhas et al., JPL Airborne Geoscience Workshop, 1992.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.sam import calculate_sam
+        >>> gt = np.zeros((2, 2, 2)) + [1.0, 0.0]
+        >>> round(calculate_sam(np.zeros((2, 2, 2)) + [0.0, 0.5], gt), 4)  # orthogonal spectra
+        90.0
+        >>> round(calculate_sam(np.zeros((2, 2, 2)) + [0.5, 0.5], gt), 4)
+        45.0
     """
     if zero_spectra not in ('exclude', 'authors'):
         raise ValueError(f"zero_spectra is '{zero_spectra}'; expected 'exclude' or 'authors'.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, CubePair, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import CubePair, cube_pair, row_strips
 from mulsr_plugin.metrics._windows import GAUSSIAN_SIDE, gaussian_filter
 
 _C1 = 0.01**2
@@ -13,7 +14,7 @@ _C2 = 0.03**2
 
 
 @METRIC_REGISTRY.register()
-def calculate_hsi_ssim(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_hsi_ssim(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Structural similarity, mean over pixels and bands.
 
     Gaussian window 11 x 11 with sigma 1.5, population moments, K1 = 0.01, K2 = 0.03, data range 1, only positions
@@ -33,6 +34,15 @@ def calculate_hsi_ssim(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: ob
         ValueError: Shapes differ, values are not finite or unscaled integers, or the image is smaller than the window.
 
     Reference: Wang et al., IEEE Transactions on Image Processing, 2004.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.ssim import calculate_hsi_ssim
+        >>> gt = np.full((16, 16, 31), 0.5)
+        >>> round(calculate_hsi_ssim(gt, gt), 4)
+        1.0
+        >>> round(calculate_hsi_ssim(gt + 0.5, gt), 4)  # (2 * 1 * 0.5 + 0.01^2) / (1^2 + 0.5^2 + 0.01^2)
+        0.8
     """
     pair = cube_pair(img, img2, crop_border, GAUSSIAN_SIDE)
     value, peak = pair.read(torch.stack([_mean_similarity(pair, pair.img.dtype), pair.peak.double()]))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
-from mulsr_plugin.metrics._cubes import Cube, cube_pair, row_strips
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.metrics._cubes import cube_pair, row_strips
 from mulsr_plugin.metrics._windows import box_filter
 
 _BLOCK = 8
 
 
 @METRIC_REGISTRY.register()
-def calculate_uiqi(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object) -> float:
+def calculate_uiqi(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
     """Universal image quality index, mean over pixels and bands.
 
     ``Q = 4 cov(x, y) mean(x) mean(y) / ((var(x) + var(y)) (mean(x)^2 + mean(y)^2))`` over uniform 8 x 8 blocks that
@@ -33,6 +34,13 @@ def calculate_uiqi(img: Cube, img2: Cube, crop_border: int = 0, **kwargs: object
         ValueError: Shapes differ, values are not finite or unscaled integers, or the image is smaller than the window.
 
     Reference: Wang and Bovik, IEEE Signal Processing Letters, 2002.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.metrics.uiqi import calculate_uiqi
+        >>> gt = np.random.default_rng(0).uniform(0.1, 0.5, (16, 16, 31))
+        >>> round(calculate_uiqi(2 * gt, gt), 4)  # 4 * 2 * 2 / ((4 + 1) * (4 + 1))
+        0.64
     """
     pair = cube_pair(img, img2, crop_border, _BLOCK)
     total = torch.zeros((), dtype=torch.float64, device=pair.img.device)

@@ -6,7 +6,7 @@ time is mostly that of launching thousands of small kernels from Python, which a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Callable
 
@@ -26,34 +26,27 @@ class BandStep:
     """Steps for all bands of a batch, in which batch, band and learning rate are values in fixed tensors.
 
     Args:
-        losses: Losses, by their names, of (lq triples, rgb, gt): the results of the network against the ground truth.
+        losses: Of (lq triples, rgb, gt) of a band, as :meth:`MulSRModel.losses_of_triples`: losses by their names.
         take_step: Clips the gradient where asked to and lets the optimiser use it.
-        weights: Parameters of the network.
-        optimizer: Optimiser of these parameters.
-        lq: Cubes of the first batch, (B, L, h, w); all others need this shape.
-        rgb: Its guide images, (B, G, H, W).
-        gt: Its ground truth, (B, L, H, W).
+        optimizer: Optimiser of the weights.
+        batch: Cubes (B, L, h, w), guide images (B, G, H, W) and ground truth (B, L, H, W) of the first batch; others
+            must have these shapes.
     """
 
     def __init__(
         self,
         losses: Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]],
         take_step: Callable[[], None],
-        weights: Iterable[Tensor],
         optimizer: Optimizer,
-        lq: Tensor,
-        rgb: Tensor,
-        gt: Tensor,
+        batch: tuple[Tensor, Tensor, Tensor],
     ) -> None:
-        self._losses, self._take_step = losses, take_step
-        self._weights, self._optimizer = list(weights), optimizer
-        self._batch = [images.clone() for images in (lq, rgb, gt)]
-        bands = torch.arange(lq.shape[1])
-        self._triples = torch.cat([neighbour_indices(len(bands)), bands[:, None]], dim=1).to(lq.device)
+        self._losses, self._take_step, self._optimizer = losses, take_step, optimizer
+        self._batch = [images.clone() for images in batch]
+        device, bands = batch[0].device, torch.arange(batch[0].shape[1])
+        self._triples = torch.cat([neighbour_indices(len(bands)), bands[:, None]], dim=1).to(device)
         self._triple = self._triples[0].clone()
         self._totals: dict[str, Tensor] = {}
-        groups = optimizer.param_groups
-        self._rates = [torch.tensor(float(group['lr']), device=lq.device) for group in groups]
+        self._rates = [torch.tensor(float(group['lr']), device=device) for group in optimizer.param_groups]
         self._step: Callable[[], None] = self._compute_step
 
     def run(self, lq: Tensor, rgb: Tensor, gt: Tensor) -> dict[str, Tensor]:
@@ -128,14 +121,16 @@ class BandStep:
     @contextmanager
     def _undone(self) -> Iterator[None]:
         """Put weights and optimiser back, in place, to what they were before the block."""
-        before = {tensor: tensor.detach().clone() for tensor in [*self._weights, *self._state()]}
+        before = {tensor: tensor.detach().clone() for tensor in self._optimized()}
         try:
             yield
         finally:
             with torch.no_grad():
-                for tensor in [*self._weights, *self._state()]:
+                for tensor in self._optimized():
                     # the state of an optimiser that had not stepped begins as zeros
                     tensor.copy_(before[tensor]) if tensor in before else tensor.zero_()
 
-    def _state(self) -> list[Tensor]:
-        return [tensor for state in self._optimizer.state.values() for tensor in state.values()]
+    def _optimized(self) -> list[Tensor]:
+        """Weights, and what the optimiser has stored of each so far."""
+        weights = [weight for group in self._optimizer.param_groups for weight in group['params']]
+        return [*weights, *(tensor for state in self._optimizer.state.values() for tensor in state.values())]

@@ -1,4 +1,4 @@
-"""Saving, resuming and loading, with descriptions, exact resumes and no code run from files."""
+"""The part of a model that saves, resumes and loads: HSISRModel without its training and validation."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mulsr_plugin.models.resume_options import check_resume_options
 class CheckpointedModel(SRModel):
     """BasicSR's SRModel with checkpoints that are written whole or not at all, described, and loaded without code.
 
-    Subclasses set ``_options``, the options that a resumed run is compared with, before anything is saved.
-
     Attributes:
+        run_options: Options that are saved with every training state and compared when it is resumed, see
+            :func:`mulsr_plugin.models.resume_options.options_of_run`; subclasses set it before they train.
         extra_training_state: Called at every save: what a state must hold besides for an exact resume. The plugin's
-            own launcher sets it. Default: nothing.
+            launcher sets it. Default: nothing.
     """
 
-    _options: dict[str, Any]
+    run_options: dict[str, Any]
     extra_training_state: Callable[[], dict[str, Any]] = dict
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Write networks and training state; a disk that refuses in the middle of a run is logged and survived.
+        """Write networks and training state; in the middle of a run write errors are logged and training continues.
 
         Raises:
             OSError: The last weights of the run cannot be written.
@@ -77,13 +77,10 @@ class CheckpointedModel(SRModel):
             for n, key in zip(nets, keys)
         }
         if net_label == 'net_g':
-            content[DESCRIPTION_KEY] = self._describe_weights()
+            channels = (getattr(self, name).shape[1] if hasattr(self, name) else None for name in ('lq', 'rgb'))
+            content[DESCRIPTION_KEY] = describe_weights(self.opt, *channels)
         number = 'latest' if current_iter == -1 else current_iter
         save_atomically(content, os.path.join(self.opt['path']['models'], f'{net_label}_{number}.pth'))
-
-    def _describe_weights(self) -> dict[str, Any]:
-        channels = (getattr(self, name).shape[1] if hasattr(self, name) else None for name in ('lq', 'rgb'))
-        return describe_weights(self.opt, *channels)
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int, extra: Mapping[str, Any] | None = None) -> None:
@@ -96,7 +93,7 @@ class CheckpointedModel(SRModel):
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             'best_metric_results': getattr(self, 'best_metric_results', {}),
-            'options': self._options,
+            'options': self.run_options,
             **(extra or {}),
         }
         save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
@@ -105,12 +102,12 @@ class CheckpointedModel(SRModel):
         """Restore optimisers and schedulers; warn where the run will not go on exactly (BasicSR's own script).
 
         How the optimiser computes (``fused``, ``foreach``, ``capturable``) is what the options say now. Other options
-        that have changed since are told.
+        that have changed since are logged.
 
         Raises:
             ValueError: The state is of no use with the options of this run.
         """
-        notes, is_comparable = check_resume_options(resume_state, self._options, self.opt['train']['total_iter'])
+        notes, is_comparable = check_resume_options(resume_state, self.run_options, self.opt['train']['total_iter'])
         if 'network_g' in (self.opt['path'].get('ignore_resume_networks') or []):
             start = self.opt['path'].get('pretrain_network_g') or 'random weights'
             notes.append(
@@ -145,21 +142,21 @@ class CheckpointedModel(SRModel):
         """
         load_path = str(find_weights(load_path))
         content = load_safely(load_path)
-        weights = select_weights(content, param_key, load_path)
+        state = select_weights(content, param_key, load_path)
         get_root_logger().info(f'Loading {type(net).__name__} weights from {load_path}.')
         bare = self.get_bare_model(net)
         if strict:
-            check_weights_fit(bare, weights, load_path)
+            check_weights_fit(bare, state, load_path)
         else:
-            check_weights_overlap(bare, weights, load_path)
-            self._print_different_keys_loading(bare, weights, strict)
-        bare.load_state_dict(weights, strict=strict)
-        if net is self.net_g:  # not again for its averages
-            self._compare_use(content, load_path)
-
-    def _compare_use(self, content: Any, path: str) -> None:
-        """Warn of weights that were trained otherwise than they are used, which their tensors do not show."""
+            check_weights_overlap(bare, state, load_path)
+            self._print_different_keys_loading(bare, state, strict)
+        bare.load_state_dict(state, strict=strict)
         description = description_in(content)
-        differences = other_use(description, self.opt['network_g'], used_scales(self.opt)) if description else []
+        if description is not None and net is self.net_g:  # not again for its averages
+            self._compare_use(description, load_path)
+
+    def _compare_use(self, description: Mapping[str, Any], path: str) -> None:
+        """Warn of weights used with settings other than those trained with, where their tensors fit all the same."""
+        differences = other_use(description, self.opt['network_g'], used_scales(self.opt))
         if differences:
             get_root_logger().warning(f'{path} was trained for {", ".join(differences)}; make sure that this is meant.')

@@ -24,7 +24,7 @@ from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.degradation.batch import apply_response_batch, degrade_batch, unpack_crops
 from mulsr_plugin.models.checkpointing import CheckpointedModel
 from mulsr_plugin.models.compiled import CompiledForward
-from mulsr_plugin.models.inference import Tile, is_bandwise, is_guided, super_resolve
+from mulsr_plugin.models.inference import Tile, apply_network, is_bandwise, is_guided
 from mulsr_plugin.models.precision import autocast, float32_math
 from mulsr_plugin.models.resume_options import options_of_run, prepare_resume
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
@@ -88,7 +88,7 @@ class HSISRModel(CheckpointedModel):
         share_seed(opt)
         if opt['is_train']:
             prepare_resume(opt)
-            self._options = options_of_run(opt)  # now, as building takes some out
+            self.run_options = options_of_run(opt)  # now, as building takes some out
         train = opt.get('train') or {}
         self.precision: str = train.get('precision') or 'fp32'
         self.channels_last: bool | None = train.get('channels_last')
@@ -214,10 +214,10 @@ class HSISRModel(CheckpointedModel):
         """Make ground truth and guide of crops as ``PairedHSIRGBDataset`` gives them with ``device_degradation``."""
         images = {
             kind: unpack_crops(
-                data[kind].to(self.device, non_blocking=True), data[f'{kind}_scale'], data['augmentation']
+                data[f'{kind}_raw'].to(self.device, non_blocking=True), data[f'{kind}_scale'], data['augmentation']
             )
             for kind in ('gt', 'rgb')
-            if kind in data
+            if f'{kind}_raw' in data
         }
         if 'response' in data:
             with float32_math('fp32', self.device):
@@ -456,7 +456,7 @@ class HSISRModel(CheckpointedModel):
         rgb = self.rgb if self.is_guided else None
         most, precision = val.get('bands_per_chunk') or 'auto', val.get('precision') or 'fp32'
         with self.first_run_explained():
-            return {'result': super_resolve(net, self.lq, rgb, list(bands), most, validation_tile(val), precision)}
+            return {'result': apply_network(net, self.lq, rgb, list(bands), most, validation_tile(val), precision)}
 
     def test(self) -> None:
         """Super-resolve the current batch into ``self.output``, (B, L, H, W) in [0, 1]."""

@@ -125,7 +125,7 @@ def _forward_parameters(net: nn.Module) -> Mapping[str, inspect.Parameter]:
 
 
 @torch.no_grad()
-def super_resolve(
+def apply_network(
     net: nn.Module,
     lq: Tensor,
     rgb: Tensor | None = None,
@@ -162,7 +162,7 @@ def super_resolve(
     if bands_per_chunk == 'auto':
         bands_per_chunk = choose_bands_per_chunk(net, lq, rgb, len(chosen), tile, precision)
     chunks = _even_chunks(chosen, bands_per_chunk) if is_bandwise(net) else [chosen]
-    compute, scale = _Computation(net, precision), _scale_of(net, lq, rgb)
+    compute, scale = _Computation(net, precision), scale_of_network(net, lq, rgb)
     windows = [
         (rows, columns) for rows in _spans(lq.shape[2], tile, scale) for columns in _spans(lq.shape[3], tile, scale)
     ]
@@ -189,7 +189,7 @@ class _Computation:
 
     Args:
         net (nn.Module): The network.
-        precision (str): See :func:`super_resolve`.
+        precision (str): See :func:`apply_network`.
     """
 
     def __init__(self, net: nn.Module, precision: str) -> None:
@@ -223,7 +223,7 @@ class _Computation:
             return self._net(*inputs)[:, list(bands)].float()
 
 
-def _scale_of(net: nn.Module, lq: Tensor, rgb: Tensor | None) -> int:
+def scale_of_network(net: nn.Module, lq: Tensor, rgb: Tensor | None) -> int:
     """Return the scale: the ratio of the images, or what an unguided network makes of a few pixels."""
     if is_guided(net):
         if rgb is None:
@@ -285,12 +285,12 @@ def memory_need(net: nn.Module, lq: Tensor, rgb: Tensor | None = None, precision
         net (nn.Module): Any registered network.
         lq (Tensor): Low-resolution cubes, (B, L, h, w).
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         MemoryNeed: Bytes per pixel; for one that is not band-wise, all is shared.
     """
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     kind = (len(lq), lq.shape[1], scale, precision)
     needs = _measured_needs.setdefault(net, {})
     if kind not in needs:
@@ -334,7 +334,7 @@ def choose_bands_per_chunk(
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
         num_bands (int | None): Bands wanted. Default: None, all.
         tile (Tile | None): How the image will be cut. Default: None, not at all.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         int: At least 1, also where not even one band fits; all bands for a network that is not band-wise.
@@ -345,7 +345,7 @@ def choose_bands_per_chunk(
     need = memory_need(net, lq, rgb, precision)
     if need.walks_through_bands:
         return wanted
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     sides = (max(span.stop - span.start for span in _spans(side, tile, scale)) * scale for side in lq.shape[2:])
     pixels = math.prod(sides)
     fitting = int((_usable_memory(net, lq, scale) / pixels - need.shared) / need.per_band)
@@ -363,7 +363,7 @@ def choose_tile(
         lq (Tensor): Low-resolution cubes, (B, L, h, w).
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
         halo (int): Halo in pixels of the result, raised to the next multiple of the scale. Default: 64.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         Tile | None: None if the image fits in one piece, which is exact.
@@ -372,7 +372,7 @@ def choose_tile(
         MemoryError: Not even a tile as wide as its halo fits.
     """
     need = memory_need(net, lq, rgb, precision)
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     pixels = _usable_memory(net, lq, scale) / (need.shared + need.per_band)
     if pixels >= lq.shape[2] * lq.shape[3] * scale**2:
         return None
@@ -411,12 +411,12 @@ def measure_tile_deviation(
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks.
         tile (Tile): How the image is cut.
         bands (Sequence[int] | None): Bands to compare. Default: None, three of them evenly spaced.
-        precision (str): See :func:`super_resolve`. Default: 'fp32'.
+        precision (str): See :func:`apply_network`. Default: 'fp32'.
 
     Returns:
         TileDeviation: Of results clamped to [0, 1].
     """
-    scale = _scale_of(net, lq, rgb)
+    scale = scale_of_network(net, lq, rgb)
     _check_tile(tile, scale)
     side = (tile.size + 2 * tile.halo) // scale
     heights, widths = (_central(length, side) for length in lq.shape[2:])
@@ -425,7 +425,7 @@ def measure_tile_deviation(
     chosen = [0, lq.shape[1] // 2, lq.shape[1] - 1] if bands is None else list(bands)
     half = Tile(math.ceil(max(window.shape[2:]) / 2) * scale, tile.halo)
     whole, tiled = (
-        super_resolve(net, window, guide, chosen, 'auto', cut, precision).clamp(0, 1) for cut in (None, half)
+        apply_network(net, window, guide, chosen, 'auto', cut, precision).clamp(0, 1) for cut in (None, half)
     )
     difference = (tiled - whole).double()
     return TileDeviation(

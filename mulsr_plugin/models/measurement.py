@@ -137,7 +137,10 @@ class ValidationMetrics:
         self.num_bands: int | None = getattr(dataset, 'num_bands', None)
         self.degradation: Degradation | None = getattr(dataset, 'degradation', None)
         self.response: np.ndarray | None = getattr(dataset, 'response', None)
-        self.metrics = {name: _without_sensor(options) for name, options in metrics.items()}
+        self.metrics = {
+            name: {key: value for key, value in options.items() if key not in SENSOR_RULES}
+            for name, options in metrics.items()
+        }
         self.degradations = {
             name: build_degradation(options['degradation'], scale)
             for name, options in metrics.items()
@@ -208,7 +211,3 @@ class ValidationMetrics:
         known = None if degradation is None else known_degradation(degradation, self.scale, key)
         response = self.responses.get(name, self.response) if has_all_bands else None
         return {'img': images['img'], 'img2': None, **images, 'degradation': known, 'response': response}
-
-
-def _without_sensor(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in SENSOR_RULES}

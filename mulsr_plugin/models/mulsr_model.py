@@ -196,8 +196,8 @@ class MulSRModel(HSISRModel):
         if self.device.type != 'cuda' or self.opt['dist']:
             raise RuntimeError('this needs one process with one GPU')
         self._try_compiled([0])
-        weights = self.net_g.parameters()
-        step = BandStep(self.losses_of_triples, self.take_step, weights, self.optimizer_g, self.lq, self.rgb, self.gt)
+        batch = (self.lq, self.rgb, self.gt)
+        step = BandStep(self.losses_of_triples, self.take_step, self.optimizer_g, batch)
         step.record()
         return step
 

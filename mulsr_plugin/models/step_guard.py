@@ -72,7 +72,7 @@ class StepGuard:
         for weight in self._weights:
             state = self._state_of(weight)
             new = [value for value in state.values() if isinstance(value, Tensor) and value.data_ptr() not in known]
-            if self._is_recorded():
+            if any(group.get('capturable') for group in self._optimizer.param_groups):
                 # a CUDA graph goes on to use this memory; Adam's state begins as zeros
                 for value in new:
                     value.zero_()
@@ -106,9 +106,6 @@ class StepGuard:
 
     def _state_of(self, weight: Tensor) -> Mapping[str, Any]:
         return self._optimizer.state.get(weight, {})
-
-    def _is_recorded(self) -> bool:
-        return any(group.get('capturable') for group in self._optimizer.param_groups)
 
 
 def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:

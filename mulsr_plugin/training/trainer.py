@@ -19,13 +19,14 @@ from basicsr.utils import AvgTimer, MessageLogger, check_resume, make_exp_dirs, 
 from basicsr.utils.options import copy_opt_file
 
 from mulsr_plugin import register
-from mulsr_plugin.checkpoints.files import CheckpointError, remove_partial_files
+from mulsr_plugin.checkpoints.files import CheckpointError
 from mulsr_plugin.checkpoints.states import find_resume_state
 from mulsr_plugin.models.resume_options import prepare_resume
 from mulsr_plugin.training.command_line import parse_command_line, start_logger
 from mulsr_plugin.training.resume import ResumableSampler, generator_states, set_generator_states
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED, StopRequested, StopSignals, shield_workers
 from mulsr_plugin.utils.distributed import any_of, leave_process_group, wait_for_all
+from mulsr_plugin.utils.files import remove_partial_files
 from mulsr_plugin.utils.options import RunError
 
 

@@ -1,15 +1,27 @@
-"""What the operating system tells of files and of the processes that write them."""
+"""Files: read as text, written whole or not at all, and why writing one has failed."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Union
+from typing import IO, Union
+
+PathLike = Union[str, 'os.PathLike[str]']
+
+_PARTIAL = re.compile(r'\..+\.partial-(\d+)')
+_NO_ROOM: dict[int | None, str] = {
+    errno.ENOSPC: 'the disk is full',
+    errno.EDQUOT: 'the quota is used up',
+    errno.EFBIG: 'the file becomes larger than files may be there',
+}
+# Bytes free below which a failure without a reason of its own, as libraries have them, is put down to lack of room.
+_FULL_DISK = 1_000_000
 
 
 def read_lines(path: Path) -> list[str]:
@@ -24,17 +36,55 @@ def read_lines(path: Path) -> list[str]:
         raise ValueError(f'{path} is no text file in UTF-8 ({error.reason}); correct or replace it.') from error
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole, onto the disk, or leave what there was: also if the process is killed."""
-    partial = path.with_name(f'.{path.name}.partial')
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file whole, onto the disk, or leave what there was: also if the process is killed.
+
+    Args:
+        path (Path): File to write; its folder must exist.
+
+    Yields:
+        IO[bytes]: File beside it that takes its place when the block ends without
+            an error.
+
+    Raises:
+        OSError: The disk is full or refuses.
+    """
+    partial = path.with_name(f'.{path.name}.partial-{os.getpid()}')
     try:
-        with open(partial, 'w', encoding='utf-8') as file:
-            file.write(text)
+        with open(partial, 'wb') as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file as :func:`replacing` does."""
+    with replacing(path) as file:
+        file.write(text.encode('utf-8'))
+
+
+def remove_partial_files(folder: PathLike) -> list[str]:
+    """Remove what killed processes have left of files that they wrote through :func:`replacing`.
+
+    Args:
+        folder: Where the files are; need not exist.
+
+    Returns:
+        Names of the files removed.
+    """
+    removed = []
+    for path in Path(folder).glob('.*.partial-*'):
+        match = _PARTIAL.fullmatch(path.name)
+        if match and not is_alive(int(match[1])):
+            with suppress(FileNotFoundError):
+                path.unlink()
+                removed.append(path.name)
+    return removed
 
 
 def sync_folder(folder: Path) -> None:
@@ -58,9 +108,6 @@ def is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-PathLike = Union[str, 'os.PathLike[str]']
 
 
 def refuse_existing(path: PathLike) -> None:
@@ -147,17 +194,6 @@ def _refuse_existing(targets: Sequence[Path], overwrite: bool) -> None:
     for target in targets:
         if not overwrite or target.is_dir():
             refuse_existing(target)
-
-
-_NO_ROOM: dict[int | None, str] = {
-    errno.ENOSPC: 'the disk is full',
-    errno.EDQUOT: 'the quota is used up',
-    errno.EFBIG: 'the file becomes larger than files may be there',
-}
-
-
-# Bytes free below which a failure without a reason of its own, as libraries have them, is put down to lack of room.
-_FULL_DISK = 1_000_000
 
 
 def write_error(path: Path, error: Exception, kept: str = 'nothing was kept', full_disk: int = _FULL_DISK) -> OSError:

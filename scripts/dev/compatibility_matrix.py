@@ -25,7 +25,7 @@ TESTS = [
     'tests/test_stock_scripts.py',
     'tests/test_train.py',
     'tests/archs/test_mulsr_arch.py',
-    'tests/checkpoints/test_weights.py',
+    'tests/checkpoints/test_pickle_check.py',
     'tests/data/store/test_store.py',
 ]
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from mulsr_plugin import register
-from mulsr_plugin.checkpoints.networks import load_network
+from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
 from mulsr_plugin.cli.arguments import whole_number
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.data.store.reader import CubeStore
-from mulsr_plugin.models.inference import Tile, super_resolve
+from mulsr_plugin.models.inference import Tile, apply_network
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     register()
     try:
-        net, _ = load_network(args.weights, args.scale)
+        net, _ = network_from_weights(read_weights(args.weights), args.scale)
         print(f'| Scene | Tile, halo | RMSE to one piece | Maximum | PSNR (one piece) |\n|{"---|" * 5}')
         for key in args.scenes:
             gt, lq, rgb = load_scene(args, key)
             bands = sorted({int(band) for band in np.linspace(0, lq.shape[1] - 1, args.num_bands).round()})
-            whole = super_resolve(net, lq, rgb, bands).clamp(0, 1)
+            whole = apply_network(net, lq, rgb, bands).clamp(0, 1)
             for halo in args.halos:
-                tiled = super_resolve(net, lq, rgb, bands, tile=Tile(args.tile_size, halo)).clamp(0, 1)
+                tiled = apply_network(net, lq, rgb, bands, tile=Tile(args.tile_size, halo)).clamp(0, 1)
                 difference = (tiled - whole).abs()
                 rmse, maximum = float(difference.square().mean().sqrt()), float(difference.max())
                 quality = f'{psnr(tiled, gt[:, bands]):.2f} dB ({psnr(whole, gt[:, bands]):.2f} dB)'

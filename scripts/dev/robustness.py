@@ -93,7 +93,7 @@ class Table:
 
 def measure(args: argparse.Namespace) -> None:
     """Measure the conditions that are missing."""
-    from mulsr_plugin.checkpoints.networks import load_network
+    from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
     from mulsr_plugin.checkpoints.shipped import find_weights
     from scripts.dev.robustness_sweeps import Robustness, sweeps
 
@@ -105,7 +105,7 @@ def measure(args: argparse.Namespace) -> None:
     if args.crop_size is not None and args.crop_size % args.scale:
         raise ValueError(f'--crop-size {args.crop_size} is no multiple of the scale {args.scale}; choose one that is.')
     base = {'preset': args.preset, **({'kernel_centering': args.centering} if args.centering else {})}
-    net, network = load_network(find_weights(args.weights), args.scale)
+    net, network = network_from_weights(read_weights(find_weights(args.weights)), args.scale)
     robustness = Robustness(
         net, str(args.lmdb), args.scale, torch.device(args.device), args.crop_size, args.max_scenes, args.precision
     )

@@ -15,7 +15,7 @@ from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.sample_seeds import key_generator
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.data.store.reader import CubeStore
-from mulsr_plugin.models.inference import is_guided, super_resolve
+from mulsr_plugin.models.inference import apply_network, is_guided
 from scripts.dev.timed.training import cube_metrics
 
 RESPONSES = ('worldview2_rgb', 'gaussian:650/60,550/60,450/60', 'gaussian:620/20,540/20,460/20')
@@ -125,7 +125,7 @@ class Robustness:
         degradation = build_degradation(dict(condition.degradation), self.scale)
         lq = torch.from_numpy(degradation(cube, key_generator(degradation.seed, key)))[None].to(self.device)
         guide = rgb[None].to(self.device) if is_guided(self.net) else None
-        result = super_resolve(self.net, lq, guide, precision=self.precision)
+        result = apply_network(self.net, lq, guide, precision=self.precision)
         gt = torch.from_numpy(cube).to(self.device).permute(1, 2, 0)
         ours = cube_metrics(_image(result), gt, self.scale)
         return {**ours, 'bicubic_psnr': cube_metrics(_image(self.bicubic(lq)), gt, self.scale)['psnr']}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from basicsr.utils import get_root_logger
 from scipy.io import savemat
 
 from mulsr_plugin.__main__ import main
-from mulsr_plugin.apps import infer as infer_module
+from mulsr_plugin.apps import super_resolution
 from mulsr_plugin.apps.infer import CubeFile, InferenceJob, infer
 from mulsr_plugin.data.cube import Cube, GeoReference
 from mulsr_plugin.data.formats import read_cube, write_cube
@@ -59,7 +60,8 @@ def job(tmp_path):
     cube = Cube(np.rint(low * 2047).astype(np.uint16), 1 / 2047, WAVELENGTHS)
     write_cube(tmp_path / 'lr.npz', cube)
     images = PairFiles('lr', tmp_path / 'lr.npz', tmp_path / 'rgb.npy')
-    return InferenceJob(save_network(tmp_path), images, tmp_path / 'out' / 'sr.npz', device='cpu')
+    output = tmp_path / 'out' / 'sr.npz'
+    return InferenceJob(weights=save_network(tmp_path), images=images, output=output, device='cpu')
 
 
 def changed(job, **values):
@@ -166,13 +168,13 @@ def test_network_without_a_guide_needs_none(job, unguided, log):
     np.testing.assert_array_equal(read_cube(job.output).values / 2047, result)
     assert report.shift is not None
     assert any(line.startswith('WARNING: The Unguided of') and 'takes no guide image' in line for line in log)
-    with pytest.raises(ValueError, match='computes all bands at once: leave --bands-per-chunk out'):
+    with pytest.raises(ValueError, match='computes all bands at once: leave bands_per_chunk out'):
         infer(changed(alone, bands_per_chunk=2, force=True))
 
 
 def test_a_given_scale_is_compared_with_the_images_and_the_network(job, unguided, tmp_path):
     _, weights, options = unguided
-    with pytest.raises(ValueError, match='make a scale of 4, but 8 was given: correct it, or leave it out'):
+    with pytest.raises(ValueError, match='The scale is 8, but the guide has 4 times as many rows'):
         infer(changed(job, scale=8))
     assert infer(changed(job, scale=4)).scale == 4
     alone = changed(job, images=CubeFile(job.images.cube), weights=weights, force=True)
@@ -308,7 +310,7 @@ def test_existing_files_are_kept(job, tmp_path):
     job.output.parent.mkdir()
     for path in (job.output, job.preview):
         path.write_text('precious')
-        with pytest.raises(FileExistsError, match=f'{path.name} exists: .* --force'):
+        with pytest.raises(FileExistsError, match=f'{path.name} exists: .* use force'):
             infer(job)
         assert path.read_text() == 'precious'
         path.unlink()
@@ -322,7 +324,7 @@ def test_existing_files_are_kept(job, tmp_path):
 
 
 def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(infer_module, 'super_resolve', None)  # all is told before the work
+    monkeypatch.setattr(super_resolution, 'apply_network', None)  # all is told before the work
     write_cube(tmp_path / 'lr.hdr', read_cube(job.images.cube))
     header = (tmp_path / 'lr.hdr').read_text()
     (tmp_path / 'lr.dat').rename(tmp_path / 'lr.bil')
@@ -330,13 +332,13 @@ def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match=r'lr\.hdr is one of the inputs'):
         infer(changed(job, images=images, output=tmp_path / 'lr.dat', force=True))
     (tmp_path / 'old.dat').write_text('precious')
-    with pytest.raises(FileExistsError, match=r'old\.dat exists: .* --force'):
+    with pytest.raises(FileExistsError, match=r'old\.dat exists: .* use force'):
         infer(changed(job, images=images, output=tmp_path / 'old.hdr'))
     assert ((tmp_path / 'lr.hdr').read_text(), (tmp_path / 'old.dat').read_text()) == (header, 'precious')
 
 
 def test_place_that_takes_no_file_is_seen_before_the_work(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(infer_module, 'super_resolve', None)
+    monkeypatch.setattr(super_resolution, 'apply_network', None)
     (tmp_path / 'file').write_text('no folder')
     with pytest.raises(OSError, match=r'Nothing can be written to .*file \(Not a directory\): name another place'):
         infer(changed(job, output=tmp_path / 'file' / 'sr.npy'))
@@ -368,7 +370,7 @@ def test_nothing_is_left_behind(job, monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError('in the middle')
 
-    monkeypatch.setattr(infer_module, 'super_resolve', fail)
+    monkeypatch.setattr(super_resolution, 'apply_network', fail)
     with pytest.raises(MemoryError):
         infer(job)
     assert not job.output.parent.exists()
@@ -384,20 +386,20 @@ def test_nothing_is_left_behind(job, monkeypatch):
         (lambda job: changed(job, spectral_response='nikon_d7000'), "Spectral response 'nikon_d7000' is neither"),
         (
             lambda job: changed(job, spectral_response='gaussian:600/100'),
-            'gaussian:600/100 has 1 channel.s., but the guide .* has 3: name the response of the camera',
+            'gaussian:600/100 has 1 channel.s., but the guide has 3: name the response of the camera',
         ),
         (lambda job: changed(job, precision='fp8'), "precision is 'fp8'"),
         (lambda job: changed(job, weights=Path('none.pth')), 'There is no checkpoint none.pth'),
-        (lambda job: changed(job, tile_halo=-4), 'halo of tiles is -4 pixels, expected 0 or more: correct --tile-halo'),
-        (lambda job: changed(job, images=CubeFile(job.images.cube)), 'size of the guide image tells the scale, but'),
+        (lambda job: changed(job, tile_halo=-4), 'halo of tiles is -4 pixels, expected 0 or more: correct tile_halo'),
+        (lambda job: changed(job, images=CubeFile(job.images.cube)), 'size of the guide image sets the scale, but'),
         (
-            lambda job: changed(job, images=CubeFile(job.images.cube), spectral_response='worldview2_rgb'),
+            lambda job: changed(job, images=CubeFile(job.images.cube), scale=4, spectral_response='worldview2_rgb'),
             'The spectral response worldview2_rgb is that of the camera of a guide image, but there is none',
         ),
     ],
 )
 def test_mistakes_are_named_before_the_work(make, message, job, monkeypatch):
-    monkeypatch.setattr(infer_module, 'super_resolve', None)
+    monkeypatch.setattr(super_resolution, 'apply_network', None)
     if 'cuda' in message and torch.cuda.is_available():
         pytest.skip('there is a GPU')
     with pytest.raises((ValueError, FileNotFoundError), match=message):
@@ -422,7 +424,7 @@ def test_images_that_do_not_fit_each_other_or_the_network(job, tmp_path):
 
 
 def test_full_disk_is_seen_before_the_work(job, monkeypatch):
-    monkeypatch.setattr(infer_module.shutil, 'disk_usage', lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(OSError, match='The result takes 23.0 kB, but .* has only 1.0 kB left'):
         infer(job)
 

@@ -17,7 +17,7 @@ from mulsr_plugin import __version__
 from mulsr_plugin.__main__ import main
 from mulsr_plugin.checkpoints.description import describe_weights, description_in
 from mulsr_plugin.checkpoints.files import load_safely, save_atomically
-from mulsr_plugin.checkpoints.networks import load_network
+from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
 from mulsr_plugin.cli.export import add_arguments
 from mulsr_plugin.cli.export import load as load_for_export
 from mulsr_plugin.cli.parsing import CommandParser
@@ -75,7 +75,7 @@ def test_models_write_what_a_user_of_the_weights_needs(tmp_path):
     net = build_network(COARSENET)
     BaseModel(opt).load_network(net, str(path), True, 'params_ema')
     assert all(torch.equal(value, content['params_ema'][name]) for name, value in net.state_dict().items())
-    loaded, options = load_network(path, 4)
+    loaded, options = network_from_weights(read_weights(path), 4)
     assert loaded.legacy and options['upscale'] == [2, 4]
 
 
@@ -94,15 +94,15 @@ def test_what_shapes_do_not_tell_comes_from_the_description(saved, suffix, tmp_p
         assert main(['convert', str(source), str(tmp_path / 'net.safetensors')]) == 0
         source = tmp_path / 'net.safetensors'
     assert load_safely(source)[KEY] == described(COARSENET)[KEY]
-    net, options = load_network(source, 4)
+    net, options = network_from_weights(read_weights(source), 4)
     assert net.legacy and options['legacy'] is True
     torch.save({'params': load_safely(source)['params']}, tmp_path / 'bare.pth')
-    assert not load_network(tmp_path / 'bare.pth', 4)[0].legacy
+    assert not network_from_weights(read_weights(tmp_path / 'bare.pth'), 4)[0].legacy
 
 
 def test_networks_of_basicsr_need_no_option_file(saved):
     network = {'type': 'RRDBNet', 'num_in_ch': 5, 'num_out_ch': 5, 'num_feat': 4, 'num_block': 1, 'num_grow_ch': 2}
-    net, options = load_network(saved(network), 4)
+    net, options = network_from_weights(read_weights(saved(network)), 4)
     assert type(net).__name__ == 'RRDBNet'
     assert options['scale'] == 4  # the default, written out
 
@@ -119,7 +119,7 @@ class TupleNetwork(torch.nn.Module):
 def test_defaults_of_other_packages_stay_what_they_are(saved, monkeypatch):
     """A file holds no tuples and no classes, so the network takes its own defaults."""
     monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'TupleNetwork', TupleNetwork)
-    net, _ = load_network(saved({'type': 'TupleNetwork', 'num_feat': 8}), 4)
+    net, _ = network_from_weights(read_weights(saved({'type': 'TupleNetwork', 'num_feat': 8})), 4)
     assert net.weight.shape == (8, 3, 3)
 
 
@@ -129,23 +129,24 @@ def test_defaults_of_other_packages_stay_what_they_are(saved, monkeypatch):
 def test_description_names_no_file_to_load(saved, network):
     """BasicSR's networks load it with PyTorch's default, which runs code before 2.6."""
     with pytest.raises(ValueError, match=r'net.pth names a file for its network to load .load_path.'):
-        load_network(saved(COARSENET, network_g=network), 4)
+        network_from_weights(read_weights(saved(COARSENET, network_g=network)), 4)
 
 
 @pytest.mark.parametrize('nested', [False, True])
 def test_a_description_fetches_nothing(saved, nested):
     vgg = {'type': 'VGGFeatureExtractor', 'layer_name_list': ['relu1_1']}
     with pytest.raises(ValueError, match=r'net.pth names VGGFeatureExtractor, .* fetched over the network'):
-        load_network(saved(COARSENET, network_g={'type': 'Unguided', 'network': vgg} if nested else vgg), 4)
+        network = {'type': 'Unguided', 'network': vgg} if nested else vgg
+        network_from_weights(read_weights(saved(COARSENET, network_g=network)), 4)
 
 
 def test_a_scale_not_trained_for_is_refused_unless_an_option_file_says_so(saved, tmp_path):
     path = saved({'type': 'MulSR', 'upscale': 8, 'num_feat': 8, 'num_modules': 1}, 8)
     with pytest.raises(ValueError, match=r'net.pth was trained for x8, not for x4: .* or --opt with an option file'):
-        load_network(path, 4)
+        network_from_weights(read_weights(path), 4)
     network = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
     (tmp_path / 'x4.yml').write_text(yaml.safe_dump({'network_g': network}))
-    assert load_network(path, 4, tmp_path / 'x4.yml')[1] == network
+    assert network_from_weights(read_weights(path), 4, tmp_path / 'x4.yml')[1] == network
 
 
 def test_contradictions(saved, tmp_path):
@@ -155,7 +156,7 @@ def test_contradictions(saved, tmp_path):
     with pytest.raises(
         ValueError, match=r'other.pth is not what it says it is.*of other shape.*num_feat: 16'
     ) as caught:
-        load_network(tmp_path / 'other.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'other.pth'), 4)
     assert '\n' not in str(caught.value)
     for network, message in (
         ({'type': 'Elsewhere'}, r"written for the network 'Elsewhere', which is not registered"),
@@ -163,7 +164,7 @@ def test_contradictions(saved, tmp_path):
         ({**COARSENET, 'num_feat': -1}, 'The network of .*net.pth: num_feat'),
     ):
         with pytest.raises(ValueError, match=message):
-            load_network(saved(COARSENET, network_g=network), 4)
+            network_from_weights(read_weights(saved(COARSENET, network_g=network)), 4)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Networks told by the names and shapes of their weights."""
+"""Networks built from the files of their weights."""
 
 from __future__ import annotations
 
@@ -7,44 +7,15 @@ import torch
 import yaml
 from basicsr.archs import build_network
 
-from mulsr_plugin.checkpoints.networks import load_network, read_weights
-from mulsr_plugin.checkpoints.recognition import network_options
-
-NETWORKS = [
-    {'type': 'MulSR', 'num_feat': 16, 'num_modules': 1, 'num_guide_ch': 3},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 3, 'num_guide_ch': 1, 'small_scale_head': True},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 2, 'num_guide_ch': 4, 'use_mii': False},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 1, 'use_dsca': False},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 1, 'use_lfcc': False},
-    {'type': 'MulSR', 'num_feat': 8, 'num_modules': 2, 'multi_scale': False},
-    {'type': 'CoarseNet', 'num_feat': 8, 'num_units': 3, 'num_guide_ch': 2},
-    {'type': 'PZResNet', 'num_bands': 13, 'num_guide_ch': 4},
-    {'type': 'MoGDCN', 'num_bands': 5, 'num_guide_ch': 2},
-    {'type': 'UAL', 'num_bands': 6, 'num_guide_ch': 1},
-]
-
-
-@pytest.mark.parametrize('options', NETWORKS, ids=lambda options: '-'.join(map(str, options.values())))
-def test_every_network_is_told_by_its_weights(options, tmp_path):
-    torch.manual_seed(0)
-    net = build_network({**options, 'upscale': 4}).eval()
-    torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
-    loaded, found = load_network(tmp_path / 'net.pth', 4)
-    assert {**found, **options, 'upscale': 4} == found
-    assert type(loaded) is type(net)
-    assert not loaded.training
-    bands = options.get('num_bands', 3)
-    inputs = torch.rand(1, bands, 4, 4), torch.rand(1, options.get('num_guide_ch', 3), 16, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(loaded(*inputs), net(*inputs))
+from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
 
 
 def test_averaged_weights_are_preferred(tmp_path):
     state, averaged = ({'a': torch.full((2,), value)} for value in (1.0, 2.0))
     torch.save({'params': state, 'params_ema': averaged}, tmp_path / 'both.pth')
     torch.save({'module.a': torch.ones(2)}, tmp_path / 'bare.pth')
-    assert torch.equal(read_weights(tmp_path / 'both.pth')[0]['a'], averaged['a'])
-    assert list(read_weights(tmp_path / 'bare.pth')[0]) == ['a']
+    assert torch.equal(read_weights(tmp_path / 'both.pth').state['a'], averaged['a'])
+    assert list(read_weights(tmp_path / 'bare.pth').state) == ['a']
 
 
 def test_option_file_says_what_weights_do_not(tmp_path):
@@ -57,15 +28,17 @@ def test_option_file_says_what_weights_do_not(tmp_path):
     net = build_network(options)
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
     (tmp_path / 'train.yml').write_text(yaml.safe_dump({'name': 'x', 'network_g': options}))
-    with pytest.raises(ValueError, match='holds weights of none of MulSR, CoarseNet.*give --opt with the option file'):
-        load_network(tmp_path / 'net.pth', 4)
-    loaded, found = load_network(tmp_path / 'net.pth', 4, tmp_path / 'train.yml')
+    with pytest.raises(
+        ValueError, match='holds weights of none of CoarseNet, MoGDCN, MulSR.*give --opt with the option file'
+    ):
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4)
+    loaded, found = network_from_weights(read_weights(tmp_path / 'net.pth'), 4, tmp_path / 'train.yml')
     assert found == options
     lq = torch.rand(1, 5, 4, 4)
     with torch.no_grad():
         torch.testing.assert_close(loaded(lq), net.eval()(lq))
     with pytest.raises(ValueError, match='describes a network for x4, but the images are given at x8'):
-        load_network(tmp_path / 'net.pth', 8, tmp_path / 'train.yml')
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 8, tmp_path / 'train.yml')
 
 
 @pytest.mark.parametrize(
@@ -83,39 +56,31 @@ def test_faulty_option_files(content, message, tmp_path):
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
     (tmp_path / 'opt.yml').write_text(content)
     with pytest.raises(ValueError, match=message):
-        load_network(tmp_path / 'net.pth', 4, tmp_path / 'opt.yml')
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4, tmp_path / 'opt.yml')
     with pytest.raises(FileNotFoundError, match=r'There is no option file .*none\.yml'):
-        load_network(tmp_path / 'net.pth', 4, tmp_path / 'none.yml')
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4, tmp_path / 'none.yml')
 
 
 def test_files_that_hold_no_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match='There is no checkpoint'):
-        load_network(tmp_path / 'none.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'none.pth'), 4)
     (tmp_path / 'text.pth').write_text('no checkpoint')
     with pytest.raises(ValueError, match='is damaged or is no checkpoint'):
-        load_network(tmp_path / 'text.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'text.pth'), 4)
     for content in ([1, 2], {'epoch': 3}, {}):
         torch.save(content, tmp_path / 'other.pth')
         with pytest.raises(ValueError, match='holds .*no network weights: give a checkpoint of BasicSR'):
-            load_network(tmp_path / 'other.pth', 4)
+            network_from_weights(read_weights(tmp_path / 'other.pth'), 4)
 
 
 def test_authors_weights_are_to_be_converted(tmp_path):
     torch.save({'epoch': 1, 'model': {'module.hsi_head_x2.weight_v': torch.ones(64, 3, 3, 3)}}, tmp_path / 'model.pth')
     with pytest.raises(ValueError, match=r"holds the authors' own weights of MulSR: convert .*mulsr convert"):
-        load_network(tmp_path / 'model.pth', 4)
+        network_from_weights(read_weights(tmp_path / 'model.pth'), 4)
 
 
 def test_incomplete_weights(tmp_path):
     state = build_network({'type': 'UAL', 'upscale': 4, 'num_bands': 4}).state_dict()
     torch.save({'params': {name: state[name] for name in state if name != 'tail.0.bias'}}, tmp_path / 'net.pth')
     with pytest.raises(ValueError, match=r'does not fit network UAL: 1 missing \(first: tail.0.bias\)'):
-        load_network(tmp_path / 'net.pth', 4)
-    with pytest.raises(ValueError, match="looks like weights of UAL but lacks some .*'heads.2.0.weight'"):
-        network_options({name: state[name] for name in state if not name.startswith('heads')}, 4)
-
-
-def test_mulsr_at_an_odd_scale():
-    state = build_network({'type': 'MulSR', 'num_feat': 8, 'num_modules': 1}).state_dict()
-    with pytest.raises(ValueError, match='works at even scales only, but the images are given at x3'):
-        network_options(state, 3)
+        network_from_weights(read_weights(tmp_path / 'net.pth'), 4)

@@ -23,7 +23,7 @@ from mulsr_plugin.data.sources.demo_scenes import demo_scene
 from mulsr_plugin.data.sources.pair import PairFiles
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
-from mulsr_plugin.models.inference import super_resolve
+from mulsr_plugin.models.inference import apply_network
 from scripts.dev.ship_weights import main
 from tests.models.tiny import make_options, make_stores, parsed
 
@@ -65,7 +65,7 @@ def test_quality_on_a_synthetic_scene(entry, preset):
     gt = (cube.values * np.float32(cube.scale)).transpose(2, 0, 1)
     lq = torch.from_numpy(build_degradation(preset, entry.scale)(gt, np.random.default_rng(0)))[None]
     rgb = torch.from_numpy(apply_spectral_response(load_spectral_response('nikon_d700', 31), gt))[None]
-    result = super_resolve(load_pretrained(entry.name), lq, rgb)
+    result = apply_network(load_pretrained(entry.name), lq, rgb)
     bicubic = interpolate(lq, scale_factor=entry.scale, mode='bicubic')
     ours, interpolated = (
         calculate_hsi_psnr(image.clamp(0, 1)[0].permute(1, 2, 0), torch.from_numpy(gt).permute(1, 2, 0))
@@ -112,7 +112,7 @@ def job(tmp_path):
     write_cube(tmp_path / 'lr.npz', Cube(rng.random((6, 6, 5), dtype=np.float32), 1.0, tuple(range(500, 550, 10))))
     np.save(tmp_path / 'rgb.npy', rng.random((48, 48, 3), dtype=np.float32))
     images = PairFiles('lr', tmp_path / 'lr.npz', tmp_path / 'rgb.npy')
-    return InferenceJob(None, images, tmp_path / 'sr.npz', device='cpu')
+    return InferenceJob(images=images, output=tmp_path / 'sr.npz', device='cpu')
 
 
 def test_inference_without_weights_takes_the_default_and_says_so(job, tmp_path, caplog):
@@ -124,7 +124,7 @@ def test_inference_without_weights_takes_the_default_and_says_so(job, tmp_path, 
     finally:
         logging.getLogger('basicsr').removeHandler(caplog.handler)
     assert f'No weights are named: taking {default_weights(8).name} of this package' in caplog.text
-    assert f'For x8, noise_free, guide by nikon_d700 there is --weights {SMALL}_noise_free.' in caplog.text
+    assert f'For x8, noise_free, guide by nikon_d700 there are weights {SMALL}_noise_free.' in caplog.text
     named = replace(job, weights=Path(default_weights(8).name), output=tmp_path / 'named.npz')
     infer(named)
     with np.load(job.output) as first, np.load(named.output) as second:
@@ -135,7 +135,7 @@ def test_inference_without_weights_for_its_scale(job, tmp_path):
     np.save(tmp_path / 'rgb.npy', np.random.default_rng(0).random((12, 12, 3), dtype=np.float32))
     with pytest.raises(ValueError, match='No weights for x2 come with the package'):
         infer(job)
-    with pytest.raises(ValueError, match='describes a network, but its weights are missing: give --weights'):
+    with pytest.raises(ValueError, match='describes a network, but its weights are missing: give weights'):
         infer(replace(job, option_file=tmp_path / 'any.yml'))
     assert not job.output.exists()
 

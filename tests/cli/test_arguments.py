@@ -63,7 +63,7 @@ def test_old_spellings_are_not_in_the_help(capsys: pytest.CaptureFixture[str]) -
 def test_the_former_scale_is_taken_where_it_can_mean_nothing_else(module: str, value: str) -> None:
     words = {'prepare': 'mat a --out b', 'response': 'a --guide b --out c'}[module]
     expected = value if value == 'max' else pytest.approx(float(Fraction(value)))
-    assert reading_options(parse(module, f'{words} --scale {value}'))['scale'] == expected
+    assert reading_options(parse(module, f'{words} --scale {value}'))['value_scale'] == expected
 
 
 @pytest.mark.parametrize('value', ['2', '8', '255'])
@@ -107,11 +107,11 @@ def test_input_may_stand_anywhere() -> None:
         assert parse('infer', words).hsi == 'a'
 
 
-def test_scale_stands_in_for_the_word_of_the_weights_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scale_is_compared_with_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / 'lr.npy', np.full((4, 4, 5), 0.5, np.float32))
     np.save(tmp_path / 'rgb.npy', np.full((32, 32, 3), 0.5, np.float32))
     images = ['infer', str(tmp_path / 'lr.npy'), '--out', str(tmp_path / 'sr.npy'), '--device', 'cpu']
     assert main([*images, '--guide', str(tmp_path / 'rgb.npy'), '--scale', '4']) == 1
-    assert 'make a scale of 8, but 4 was given' in capsys.readouterr().err
+    assert 'The scale is 4, but the guide has 8 times as many rows' in capsys.readouterr().err
     assert main([*images, '--guide', str(tmp_path / 'rgb.npy'), '--scale', '8']) == 0
     assert np.load(tmp_path / 'sr.npy').shape == (32, 32, 5)

@@ -17,13 +17,13 @@ from mulsr_plugin.archs.ual_arch import UAL
 from mulsr_plugin.models import inference
 from mulsr_plugin.models.inference import (
     Tile,
+    apply_network,
     choose_bands_per_chunk,
     choose_tile,
     is_bandwise,
     is_guided,
     measure_tile_deviation,
     memory_need,
-    super_resolve,
 )
 
 
@@ -52,7 +52,7 @@ def test_chunks_do_not_change_the_result(bands_per_chunk):
     net, (lq, rgb) = mulsr(), scene(batch=2)
     with torch.no_grad():
         expected = net(lq, rgb, bands=[6, 0, 3, 2, 5])
-    result = super_resolve(net, lq, rgb, [6, 0, 3, 2, 5], bands_per_chunk)
+    result = apply_network(net, lq, rgb, [6, 0, 3, 2, 5], bands_per_chunk)
     assert result.shape == (2, 5, 32, 40)
     torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_chunks_do_not_change_the_result(bands_per_chunk):
 def test_network_is_left_as_it_is():
     net, (lq, rgb) = mulsr().train(), scene()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    super_resolve(net, lq, rgb)
+    apply_network(net, lq, rgb)
     assert net.training
     assert all(parameter.requires_grad for parameter in net.parameters())
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
@@ -87,14 +87,14 @@ def test_every_kind_of_network(options):
     net, (lq, rgb) = build_network(options).eval(), scene()
     with torch.no_grad():
         expected = net(lq, rgb) if is_guided(net) else net(lq)
-    torch.testing.assert_close(super_resolve(net, lq, rgb), expected, rtol=1e-5, atol=1e-6)
-    part = super_resolve(net, lq, rgb, [4, 1], 1)
+    torch.testing.assert_close(apply_network(net, lq, rgb), expected, rtol=1e-5, atol=1e-6)
+    part = apply_network(net, lq, rgb, [4, 1], 1)
     torch.testing.assert_close(part, expected[:, [4, 1]], rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16_is_close_and_returned_as_float32():
     net, (lq, rgb) = mulsr(), scene()
-    fine, coarse = (super_resolve(net, lq, rgb, precision=precision) for precision in ('fp32', 'bf16'))
+    fine, coarse = (apply_network(net, lq, rgb, precision=precision) for precision in ('fp32', 'bf16'))
     assert coarse.dtype == torch.float32
     # eight bits of mantissa
     assert 1e-6 < (coarse - fine).abs().max() < 0.05 * fine.abs().max()
@@ -102,7 +102,7 @@ def test_bfloat16_is_close_and_returned_as_float32():
 
 def test_progress_counts_tiles_times_chunks():
     calls = []
-    super_resolve(
+    apply_network(
         mulsr(), *scene(), bands_per_chunk=4, tile=Tile(16, 4), progress=lambda done, total: calls.append((done, total))
     )
     # 8 and 10 rows and columns at 4 per tile: 2 x 3 tiles; 7 bands at 4 per chunk: 2 chunks
@@ -114,25 +114,25 @@ def test_progress_counts_tiles_times_chunks():
 
 def test_tiles_are_exact_where_the_halo_covers_the_receptive_field():
     net, (lq, rgb) = mulsr(use_dsca=False), scene(16, 24, num_bands=3)
-    whole = super_resolve(net, lq, rgb)
-    torch.testing.assert_close(super_resolve(net, lq, rgb, tile=Tile(32, 32)), whole, rtol=1e-5, atol=1e-6)
-    assert (super_resolve(net, lq, rgb, tile=Tile(32, 0)) - whole).abs().max() > 1e-3
+    whole = apply_network(net, lq, rgb)
+    torch.testing.assert_close(apply_network(net, lq, rgb, tile=Tile(32, 32)), whole, rtol=1e-5, atol=1e-6)
+    assert (apply_network(net, lq, rgb, tile=Tile(32, 0)) - whole).abs().max() > 1e-3
 
 
 def test_tiles_of_a_network_without_bands_are_exact_too():
     torch.manual_seed(0)
     net, (lq, rgb) = UAL(upscale=2, num_bands=4), scene(14, 11, num_bands=4, scale=2)
-    whole = super_resolve(net, lq, rgb)
+    whole = apply_network(net, lq, rgb)
     # 17 convolutions of 3x3 on the longest way, and a pixel of the input on either side for the interpolation
-    torch.testing.assert_close(super_resolve(net, lq, rgb, tile=Tile(14, 20)), whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(apply_network(net, lq, rgb, tile=Tile(14, 20)), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_tiles_of_an_unguided_network():
     net, (lq, _) = BicubicUpsampler(4), scene(9, 11)
     expected = net(lq)
     # cubic interpolation reads two pixels of the input on either side
-    torch.testing.assert_close(super_resolve(net, lq, tile=Tile(12, 8)), expected, rtol=1e-6, atol=1e-6)
-    assert not torch.allclose(super_resolve(net, lq, tile=Tile(12, 4)), expected, atol=1e-4)
+    torch.testing.assert_close(apply_network(net, lq, tile=Tile(12, 8)), expected, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(apply_network(net, lq, tile=Tile(12, 4)), expected, atol=1e-4)
 
 
 def test_deviation_is_that_of_the_tiles_and_shrinks_with_the_halo():
@@ -141,7 +141,7 @@ def test_deviation_is_that_of_the_tiles_and_shrinks_with_the_halo():
     assert (narrow.height, narrow.width) == (wide.height, wide.width) == (96, 96)
     assert 0 < wide.rmse < narrow.rmse / 2
     assert narrow.rmse < narrow.maximum
-    whole, tiled = (super_resolve(net, lq, rgb, tile=tile).clamp(0, 1) for tile in (None, Tile(48, 4)))
+    whole, tiled = (apply_network(net, lq, rgb, tile=tile).clamp(0, 1) for tile in (None, Tile(48, 4)))
     assert narrow.maximum == pytest.approx(float((tiled - whole).abs().max()), rel=1e-3)
 
 
@@ -196,15 +196,15 @@ def test_tile_is_chosen_only_where_the_image_does_not_fit(free):
 PEAK = """
 import torch
 from mulsr_plugin.archs.mulsr_arch import MulSR
-from mulsr_plugin.models.inference import memory_need, super_resolve
+from mulsr_plugin.models.inference import memory_need, apply_network
 net = MulSR(8, {features})
 lq, rgb = torch.rand(1, 5, 48, 48), torch.rand(1, 3, 384, 384)
-super_resolve(net, lq[..., :4, :4], rgb[..., :32, :32])
+apply_network(net, lq[..., :4, :4], rgb[..., :32, :32])
 need = memory_need(net, lq, rgb)
 def kilobytes(field):  # ru_maxrss would count what the parent took before this process began
     return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith(field))
 before = kilobytes('VmRSS')
-super_resolve(net, lq, rgb, list(range({bands})), {bands})
+apply_network(net, lq, rgb, list(range({bands})), {bands})
 grown = 1024 * (kilobytes('VmHWM') - before)
 print(grown / (384**2 * (need.shared + {bands} * need.per_band)))
 """
@@ -225,10 +225,10 @@ def test_need_of_memory_is_what_cuda_allocates(precision):
     net = mulsr(upscale=8, num_feat=64, num_modules=2).cuda()
     lq, rgb = (each.cuda() for each in scene(48, 48, num_bands=4, scale=8))
     need = memory_need(net, lq, rgb, precision)
-    super_resolve(net, lq, rgb, bands_per_chunk=4, precision=precision)
+    apply_network(net, lq, rgb, bands_per_chunk=4, precision=precision)
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    super_resolve(net, lq, rgb, bands_per_chunk=4, precision=precision)
+    apply_network(net, lq, rgb, bands_per_chunk=4, precision=precision)
     grown = torch.cuda.max_memory_allocated() - before
     assert 0.6 < grown / (384**2 * (need.shared + 4 * need.per_band)) < 1 / inference._USABLE_SHARE
 
@@ -255,12 +255,12 @@ def test_kinds_of_networks():
 def test_mistakes_are_named(options, message):
     lq, rgb = scene()
     with pytest.raises(ValueError) as error:
-        super_resolve(mulsr(), **{'lq': lq, 'rgb': rgb, 'bands_per_chunk': 2, **options})
+        apply_network(mulsr(), **{'lq': lq, 'rgb': rgb, 'bands_per_chunk': 2, **options})
     assert str(error.value).startswith(message)
 
 
 def test_images_much_longer_than_wide():
     net, (lq, rgb) = mulsr(use_dsca=False), scene(3, 40, num_bands=3)
-    whole = super_resolve(net, lq, rgb)
+    whole = apply_network(net, lq, rgb)
     assert math.prod(whole.shape) == 3 * 12 * 160
-    torch.testing.assert_close(super_resolve(net, lq, rgb, tile=Tile(40, 32)), whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(apply_network(net, lq, rgb, tile=Tile(40, 32)), whole, rtol=1e-5, atol=1e-6)

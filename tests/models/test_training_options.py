@@ -277,8 +277,7 @@ def test_what_cannot_be_compiled_is_trained_without(tiny_stores, tmp_path):
 
 def band_step(model):
     """A recorded step of the model's batch, not yet recorded."""
-    parts = (model.losses_of_triples, model.take_step, model.net_g.parameters(), model.optimizer_g)
-    return BandStep(*parts, model.lq, model.rgb, model.gt)
+    return BandStep(model.losses_of_triples, model.take_step, model.optimizer_g, (model.lq, model.rgb, model.gt))
 
 
 def head(opt):

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from mulsr_plugin.checkpoints.files import CheckpointError, load_safely, remove_partial_files, save_atomically
+from mulsr_plugin.checkpoints.files import CheckpointError, load_safely, save_atomically
 from mulsr_plugin.checkpoints.states import find_resume_state
+from mulsr_plugin.utils.files import remove_partial_files
 from tests.models.tiny import make_stores
 from tests.reliability.runs import Run, assert_same_weights, states_of, weights_of, write_options
 

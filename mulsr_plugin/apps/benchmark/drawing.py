@@ -17,7 +17,8 @@ from typing import Any, TypeVar, cast
 import cv2
 import numpy as np
 
-from mulsr_plugin.data.false_colour import Cube, as_array, error_map, false_colour, highest_error_shown, stretch_limits
+from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.data.false_colour import as_array, error_map, false_colour, highest_error_shown, stretch_limits
 
 Pixel = tuple[int, int]
 Area = tuple[int, int, int, int]
@@ -119,9 +120,9 @@ def entry_styles(labels: Sequence[str]) -> dict[str, EntryStyle]:
 
 @_styled
 def result_figure(
-    results: Mapping[str, Cube],
-    reference: Cube,
-    lq: Cube | None = None,
+    results: Mapping[str, CubeArray],
+    reference: CubeArray,
+    lq: CubeArray | None = None,
     wavelengths: Sequence[float] | None = None,
     area: Area | None = None,
     captions: Mapping[str, str] | None = None,
@@ -165,8 +166,8 @@ def result_figure(
 
 @_styled
 def spectra_figure(
-    results: Mapping[str, Cube],
-    reference: Cube,
+    results: Mapping[str, CubeArray],
+    reference: CubeArray,
     pixels: Sequence[Pixel] | None = None,
     wavelengths: Sequence[float] | None = None,
 ) -> Any:
@@ -295,7 +296,7 @@ def save_figure(figure: Any, path: Path) -> list[Path]:
     return files
 
 
-def band_psnr(result: Cube, reference: Cube) -> np.ndarray:
+def band_psnr(result: CubeArray, reference: CubeArray) -> np.ndarray:
     """Compute the PSNR of every band at peak 1.
 
     Args:
@@ -315,7 +316,7 @@ def band_psnr(result: Cube, reference: Cube) -> np.ndarray:
         return -10.0 * np.log10(np.mean(np.square(difference), axis=(0, 1)))
 
 
-def choose_pixels(reference: Cube, count: int = 4) -> list[Pixel]:
+def choose_pixels(reference: CubeArray, count: int = 4) -> list[Pixel]:
     """Choose pixels whose spectra vary much and differ from one another, far apart and inside of objects.
 
     Spectra are means over small squares. A pixel scores by their standard deviation over bands, less the variation
@@ -362,7 +363,7 @@ def choose_pixels(reference: Cube, count: int = 4) -> list[Pixel]:
     return pixels
 
 
-def choose_area(reference: Cube, side: int | None = None) -> Area:
+def choose_area(reference: CubeArray, side: int | None = None) -> Area:
     """Choose the square with the most detail: the highest sum of differences between neighbouring pixels.
 
     Differences are those of the square root of the mean over bands, about as seen on a screen.

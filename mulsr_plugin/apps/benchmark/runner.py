@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 import traceback
@@ -28,7 +27,7 @@ from mulsr_plugin.archs.bands import split_bands
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.measurement import ValidationMetrics
 from mulsr_plugin.models.validation import central_crop
-from mulsr_plugin.utils.files import replace_text
+from mulsr_plugin.utils.files import replace_text, replacing
 from mulsr_plugin.utils.memory import forget_peak_of_process, memory_of_process
 
 FLOP_CROP = 16  # side in low-resolution pixels of the crop on which operations are counted
@@ -79,7 +78,8 @@ class Benchmark:
         Returns:
             One sentence for each failure; empty when all went well.
         """
-        self._open_datasets()
+        for block in self.opt['datasets']:
+            self._guarded(f'Data set {block["name"]!r}', lambda b=block: self._open_dataset(b))
         images = sum(self._count(dataset) for dataset in self.datasets.values())
         total = images * len(self.opt['entries'])
         with tqdm(total=total, unit='image', disable=not self.progress) as bar:
@@ -144,10 +144,8 @@ class Benchmark:
         path = self._cube_path(dataset, entry, image)
         path.parent.mkdir(parents=True, exist_ok=True)
         form = 'float32' if self.opt['save_cubes'] == 'float32' else 'float16'
-        partial = path.with_suffix('.partial')
-        with open(partial, 'wb') as file:
+        with replacing(path) as file:
             np.save(file, cube.cpu().numpy().astype(form))
-        os.replace(partial, path)
 
     def _cube_path(self, dataset: str, entry: str, image: str) -> Path:
         return self.folder / 'cubes' / dataset / entry / f'{image}.npy'
@@ -164,10 +162,6 @@ class Benchmark:
 
     def _count(self, dataset: Any) -> int:
         return min(len(dataset), self.opt['max_images'] or len(dataset))
-
-    def _open_datasets(self) -> None:
-        for block in self.opt['datasets']:
-            self._guarded(f'Data set {block["name"]!r}', lambda b=block: self._open_dataset(b))
 
     def _open_dataset(self, block: Mapping[str, Any]) -> None:
         dataset = build_dataset(deepcopy(dict(block)))
@@ -305,7 +299,7 @@ def build_entry(entry: Mapping[str, Any], opt: Mapping[str, Any], use_cuda: bool
 
 
 @torch.no_grad()
-def super_resolve(model: HSISRModel, bands_per_chunk: int | None) -> Tensor:
+def run_model(model: HSISRModel, bands_per_chunk: int | None) -> Tensor:
     """Run the model's network on its current batch of one image.
 
     Returns:
@@ -344,7 +338,7 @@ def measure(model: HSISRModel, bands_per_chunk: int | None) -> tuple[Tensor, dic
         torch.cuda.synchronize()
     before = None if on_gpu else forget_peak_of_process()
     start = time.perf_counter()
-    result = super_resolve(model, bands_per_chunk)
+    result = run_model(model, bands_per_chunk)
     if on_gpu:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
@@ -371,7 +365,7 @@ def count_flops(model: HSISRModel, sample: Mapping[str, Any], scale: int, bands_
     model.feed_data(default_collate([central_crop(sample, side * scale, scale)]))
     counter = FlopCounterMode(display=False)
     with counter:
-        super_resolve(model, bands_per_chunk)
+        run_model(model, bands_per_chunk)
     return counter.get_total_flops() / (side * scale) ** 2
 
 

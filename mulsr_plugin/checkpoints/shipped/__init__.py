@@ -10,9 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from basicsr.archs import build_network
 from torch import nn
 
-from mulsr_plugin.checkpoints.weights import check_weights_fit, select_weights
+from mulsr_plugin.checkpoints.networks import read_weights
+from mulsr_plugin.checkpoints.weights import check_weights_fit
 
 FOLDER = Path(__file__).parent
 
@@ -53,7 +55,15 @@ class ShippedWeights:
 
 @lru_cache(maxsize=1)
 def shipped_weights() -> dict[str, ShippedWeights]:
-    """Return the weights that come with the package, by name."""
+    """Return the weights that come with the package, by name.
+
+    Example:
+        >>> from mulsr_plugin.checkpoints.shipped import shipped_weights
+        >>> for name, weights in shipped_weights().items():
+        ...     print(f'{name}: x{weights.scale}, {weights.network_g["type"]}')
+        mulsr_cave_x8_small: x8, MulSR
+        ...
+    """
     entries = json.loads((FOLDER / 'registry.json').read_text(encoding='utf-8'))
     return {name: ShippedWeights(name=name, **entry) for name, entry in entries.items()}
 
@@ -66,6 +76,11 @@ def default_weights(scale: int) -> ShippedWeights:
 
     Raises:
         ValueError: There are none for this scale.
+
+    Example:
+        >>> from mulsr_plugin.checkpoints.shipped import default_weights
+        >>> default_weights(8).scale
+        8
     """
     for weights in shipped_weights().values():
         if weights.default and weights.scale == scale:
@@ -74,40 +89,37 @@ def default_weights(scale: int) -> ShippedWeights:
     raise ValueError(f'No weights for x{scale} come with the package (only for {scales}): name a file of weights.')
 
 
-def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
+def find_weights(weights: str | os.PathLike[str]) -> Path:
     """Return the file of shipped weights for their name; anything else is the path of a file and returned as it is.
 
     A file of that name in the working directory comes first.
 
     Args:
-        name_or_path: Name of shipped weights, or a path.
+        weights: Name of shipped weights, or a path.
 
     Raises:
         ValueError: The shipped file differs from its checksum.
         FileNotFoundError: Neither such weights nor such a file exist, and it looks like a name.
+
+    Example:
+        >>> from mulsr_plugin.checkpoints.shipped import find_weights
+        >>> find_weights('mulsr_cave_x8_small').name
+        'mulsr_cave_x8_small.pth'
     """
-    path = Path(name_or_path)
+    path = Path(weights)
     if path.exists() or path.suffix or len(path.parts) > 1:
         return path
-    weights = shipped_weights().get(str(name_or_path))
-    if weights is None:
+    shipped = shipped_weights().get(str(weights))
+    if shipped is None:
         known = ', '.join(shipped_weights())
         raise FileNotFoundError(f'{path} is neither a file nor the name of shipped weights, which are {known}.')
-    if hashlib.sha256(weights.path.read_bytes()).hexdigest() != weights.sha256:
-        raise ValueError(f'{weights.path} is not the file that was shipped: install mulsr-plugin again.')
-    return weights.path
+    if hashlib.sha256(shipped.path.read_bytes()).hexdigest() != shipped.sha256:
+        raise ValueError(f'{shipped.path} is not the file that was shipped: install mulsr-plugin again.')
+    return shipped.path
 
 
 def load_pretrained(name: str) -> nn.Module:
     """Build a network and load shipped weights.
-
-    Example::
-
-        from mulsr_plugin.models.inference import super_resolve
-        from mulsr_plugin.checkpoints.shipped import load_pretrained
-
-        net = load_pretrained('mulsr_cave_x8_small')
-        result = super_resolve(net, lq, rgb)  # (1, L, h, w) and (1, 3, 8 h, 8 w) in [0, 1]
 
     Args:
         name: One of :func:`shipped_weights`.
@@ -118,19 +130,21 @@ def load_pretrained(name: str) -> nn.Module:
     Raises:
         FileNotFoundError: There are no such weights.
         ValueError: The file differs from its checksum.
+
+    Example:
+        >>> import torch
+        >>> from mulsr_plugin import load_pretrained
+        >>> net = load_pretrained('mulsr_cave_x8_small')
+        >>> lq, rgb = torch.rand(1, 31, 4, 4), torch.rand(1, 3, 32, 32)  # (B, L, h, w) and (B, 3, 8 h, 8 w) in [0, 1]
+        >>> with torch.no_grad():
+        ...     net(lq, rgb).shape
+        torch.Size([1, 31, 32, 32])
     """
-    from mulsr_plugin import register
-
-    register()
-    from basicsr.archs import build_network
-
-    from mulsr_plugin.checkpoints.files import load_safely
-
     path = find_weights(name)
     if name not in shipped_weights():
         raise FileNotFoundError(f'No weights {name} come with the package, only {", ".join(shipped_weights())}.')
     net = build_network(dict(shipped_weights()[name].network_g))
-    state = select_weights(load_safely(path), 'params', str(path))
-    check_weights_fit(net, state, str(path))
-    net.load_state_dict(state)
+    weights = read_weights(path)
+    check_weights_fit(net, weights.state, str(path))
+    net.load_state_dict(weights.state)
     return net.eval()

@@ -130,6 +130,15 @@ def build_degradation(opt: Mapping[str, Any] | str, scale: int) -> Degradation:
         FileNotFoundError: The kernel file does not exist.
         ValueError: An unknown, missing or contradictory option, or an illegal scale; the message suggests what may have
             been meant.
+
+    Example:
+        >>> import numpy as np
+        >>> from mulsr_plugin.data.degradation import build_degradation
+        >>> degradation = build_degradation({'preset': 'average', 'noise_sigma': 0}, scale=4)
+        >>> cube = np.arange(64, dtype=np.float32).reshape(1, 8, 8) / 64  # (L, H, W)
+        >>> lq = degradation(cube, np.random.default_rng(0))
+        >>> lq.shape, bool(np.allclose(lq[0], cube[0].reshape(2, 4, 2, 4).mean((1, 3))))
+        ((1, 2, 2), True)
     """
     if isinstance(scale, bool) or not isinstance(scale, int) or not 2 <= scale <= LARGEST_SCALE:
         raise ValueError(

@@ -65,7 +65,7 @@ CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.tif', '.tiff')
 def read_cube(
     path: PathLike,
     key: str | None = None,
-    scale: Scale = None,
+    value_scale: Scale = None,
     axes: str | None = None,
     wavelengths: Sequence[float] | None = None,
     fill: float | None = None,
@@ -79,9 +79,9 @@ def read_cube(
         path (str | PathLike): File, or folder of band PNGs.
         key (str | None): Variable of a .mat or .npz file, refused for others; None takes the only one that can be
             meant. Default: None.
-        scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the image.
-            None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and 1 / (largest
-            value of the type) for integers. Default: None.
+        value_scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the
+            image. None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and
+            1 / (largest value of the type) for integers. Default: None.
         axes (str | None): Order of the axes of an array, such as 'bhw' for (bands, rows, columns). None takes the
             order of the format ('hwb' for .mat, .npy and .npz), unless that looks wrong. Default: None.
         wavelengths (Sequence[float] | None): Band centres in nm or micrometres, instead of those of the file.
@@ -102,9 +102,23 @@ def read_cube(
         PermissionError: It may not be read.
         ImportError: The library for the format is not installed.
         FormatError: The file is damaged, its content is no cube, or it does not fit the arguments (a ValueError).
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from mulsr_plugin import read_cube
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / 'scene.npy'
+        ...     np.save(path, np.full((4, 6, 31), 2047, dtype=np.uint16))  # counts of 12 bits
+        ...     cube = read_cube(path, value_scale=1 / 4095, wavelengths=np.linspace(400, 700, 31))
+        >>> cube.values.shape, str(cube.values.dtype), cube.num_bands
+        ((4, 6, 31), 'uint16', 31)
+        >>> round(float(cube.values[0, 0, 0]) * cube.scale, 3), cube.wavelengths[:2]
+        (0.5, (400.0, 410.0))
     """
     path = Path(path).expanduser()
-    options = ReadOptions(key, scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands)
+    options = ReadOptions(key, value_scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands)
     reader = _reader_of(path)
     if key is not None and reader not in (read_mat, read_npz):
         raise FormatError(f'{path} has no variables that key (--key) {key} could choose from; leave it out.')
@@ -138,6 +152,19 @@ def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
         ImportError: The library for the format is not installed.
         ValueError: The format is unknown, or the cube is none.
         OSError: The disk is full or refuses.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from mulsr_plugin import read_cube, write_cube
+        >>> from mulsr_plugin.data.cube import Cube
+        >>> cube = Cube(np.full((4, 6, 3), 0.5, dtype=np.float32), scale=1.0, wavelengths=(450.0, 550.0, 650.0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_cube(Path(folder) / 'scene.npz', cube)
+        ...     again = read_cube(Path(folder) / 'scene.npz')
+        >>> bool((again.values == cube.values).all()), again.wavelengths
+        (True, (450.0, 550.0, 650.0))
     """
     path = Path(path).expanduser()
     suffix = path.suffix.lower()
@@ -196,6 +223,16 @@ def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:
         FileNotFoundError: No such folder, or no cube in it.
         FormatError: It is a file.
         PermissionError: It may not be listed.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mulsr_plugin.data.formats import cube_files
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ('b.mat', 'a.npy', 'picture.png'):
+        ...         (Path(folder) / name).touch()
+        ...     [path.name for path in cube_files(folder)]
+        ['a.npy', 'b.mat']
     """
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
@@ -221,6 +258,11 @@ def scene_key(path: PathLike) -> str:
 
     Raises:
         ValueError: The name holds other characters that a key cannot have.
+
+    Example:
+        >>> from mulsr_plugin.data.formats import scene_key
+        >>> scene_key('scenes/Old town.v2.mat')
+        'Old_town_v2'
     """
     return check_key(re.sub(r'[\s.]', '_', Path(path).stem))
 

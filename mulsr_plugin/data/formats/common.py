@@ -55,7 +55,7 @@ class ReadOptions:
     """What a user may say about a file; the arguments of :func:`mulsr_plugin.data.formats.read_cube`."""
 
     key: str | None = None
-    scale: Scale = None
+    value_scale: Scale = None
     axes: str | None = None
     wavelengths: Sequence[float] | None = None
     fill: float | None = None
@@ -287,7 +287,7 @@ def _clipped(values: np.ndarray, scale: float, notes: list[str]) -> np.ndarray:
 
 def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOptions, notes: list[str]) -> float:
     """Return the factor to [0, 1]: the one asked for, the one of the file, or that of the type."""
-    asked = options.scale
+    asked = options.value_scale
     if asked == 'max':
         largest = float(values.max())
         if not largest > 0:

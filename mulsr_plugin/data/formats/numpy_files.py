@@ -44,7 +44,11 @@ def read_npz(path: Path, options: ReadOptions) -> RawImage:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {info.filename[: -len('.npy')]: info for info in archive.infolist() if _is_array(info)}
+            members = {
+                info.filename.removesuffix('.npy'): info
+                for info in archive.infolist()
+                if info.filename.endswith('.npy')
+            }
             name = _choose(path, archive, members, options)
             found = {each: _read_member(path, archive, members[each]) for each in COMPANIONS if each in members}
             values = _read_member(path, archive, members[name])
@@ -69,10 +73,6 @@ def write_npz(path: Path, cube: Cube) -> None:
     with open(path, 'wb') as file:
         np.savez(file, **arrays)
     sync(path)
-
-
-def _is_array(info: zipfile.ZipInfo) -> bool:
-    return info.filename.endswith('.npy')
 
 
 def _choose(path: Path, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], options: ReadOptions) -> str:

@@ -84,8 +84,8 @@ class ColosseumFiles(PairFiles):
                     'image; prepare other sensors with the source pair.'
                 )
         cube = replace(cube, wavelengths=cube.wavelengths or BANDS.centres)
-        cube = _eleven_bits(cube) if self.cube_options.get('scale') is None else cube
-        guide = _eleven_bits(guide) if self.guide_options.get('scale') is None else guide
+        cube = _eleven_bits(cube) if self.cube_options.get('value_scale') is None else cube
+        guide = _eleven_bits(guide) if self.guide_options.get('value_scale') is None else guide
         return cube, guide, scale
 
 

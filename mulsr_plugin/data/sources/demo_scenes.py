@@ -9,8 +9,6 @@ cube can show and visible in its colour picture: what a guided network learns fr
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import numpy as np
 
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.sources.cave import NUM_BANDS, WAVELENGTHS
-from mulsr_plugin.utils.files import PathLike, refuse_existing
+from mulsr_plugin.utils.files import PathLike, whole_files
 
 FULL_SCALE = 65535
 SUPERSAMPLING = 2  # edges are drawn finer and averaged, as a lens and a sensor do
@@ -53,16 +51,10 @@ def make_demo_scenes(folder: PathLike, num_scenes: int = 6, size: int = 128, see
             f'{LARGEST_SIZE} pixels and a seed of at least 0; correct that.'
         )
     folder = Path(os.path.abspath(folder))
-    refuse_existing(folder)
-    temporary = folder.with_name(f'.{folder.name}.partial-{os.getpid()}-{secrets.token_hex(4)}')
     names = [f'demo_{index:02d}' for index in range(1, num_scenes + 1)]
-    try:
+    with whole_files(folder, overwrite=False) as temporary:
         for index, name in enumerate(names):
             write_cave_scene(temporary, name, demo_scene(size, seed, index))
-        os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return names
 
 

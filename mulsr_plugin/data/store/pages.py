@@ -41,15 +41,12 @@ def _address_of_file(path: Path, values: Sequence[np.ndarray]) -> int:
             # a map begins with a page, so the place within a page is known
             for offset in range(first.ctypes.data % mmap.PAGESIZE, len(whole), mmap.PAGESIZE):
                 start = first.ctypes.data - offset
-                if all(_lies_at(whole, value.ctypes.data - start, value) for value in values):
+                places = ((value, value.ctypes.data - start) for value in values)
+                if all(np.array_equal(whole[place : place + value.nbytes], value) for value, place in places):
                     return start
         finally:
             del whole
     raise OSError(f'{path} does not hold what LMDB has written')
-
-
-def _lies_at(whole: np.ndarray, offset: int, value: np.ndarray) -> bool:
-    return bool(np.array_equal(whole[offset : offset + value.nbytes], value))
 
 
 def check_structure(path: Path) -> None:

@@ -253,7 +253,8 @@ class _Environment:
             self._lmdb = lmdb.open(str(path), readonly=True, lock=False, readahead=False, max_spare_txns=4)
         except lmdb.Error as error:
             raise CubeStoreError(_cannot_open(path, error)) from error
-        size, needed = self._sizes()
+        size = os.path.getsize(path / DATA_FILE)
+        needed = (self._lmdb.info()['last_pgno'] + 1) * self._lmdb.stat()['psize']
         if size < needed:
             # Reading behind the end of a mapped file would kill the process.
             self._lmdb.close()
@@ -282,10 +283,6 @@ class _Environment:
                 yield transaction
         except lmdb.Error as error:
             raise CubeStoreError(_cannot_open(self.path, error)) from error
-
-    def _sizes(self) -> tuple[int, int]:
-        needed = (self._lmdb.info()['last_pgno'] + 1) * self._lmdb.stat()['psize']
-        return os.path.getsize(self.path / DATA_FILE), needed
 
 
 def _cannot_open(path: Path, error: Exception) -> str:

@@ -237,7 +237,7 @@ class CubeStoreWriter:
             # published, but its writer was killed before those that belong to it were: see refuse_existing
             shutil.rmtree(self._temporary, ignore_errors=True)
             os.rename(self.path, self._temporary)
-        if description_in(self._temporary) == description:
+        if preparation_of(self._temporary) == description:
             try:
                 store = CubeStore(self._temporary)
                 for key in store.keys():  # noqa: SIM118 (a store is no mapping)
@@ -249,9 +249,13 @@ class CubeStoreWriter:
         self.finished = frozenset(self.headers)
         if not self.finished:
             shutil.rmtree(self._temporary, ignore_errors=True)
-        # they are of the finished store; LMDB is opened for more
-        for name in (META_FILE, STRUCTURE_FILE):
-            (self._temporary / name).unlink(missing_ok=True)
+        # they are of the finished store, or half written; LMDB is opened for more
+        for path in [
+            self._temporary / META_FILE,
+            self._temporary / STRUCTURE_FILE,
+            *self._temporary.glob('.*.partial-*'),
+        ]:
+            path.unlink(missing_ok=True)
         sync_folder(self._temporary)
 
     def _remove_abandoned(self) -> None:
@@ -292,11 +296,11 @@ def refuse_unrelated(path: PathLike, resume: str | None) -> None:
     Raises:
         FileExistsError: There is anything else at ``path``, be it a broken link.
     """
-    if resume is None or description_in(path) != resume:
+    if resume is None or preparation_of(path) != resume:
         refuse_existing(path)
 
 
-def description_in(store: PathLike) -> str | None:
+def preparation_of(store: PathLike) -> str | None:
     """Return what a writer with ``resume`` is or was preparing in a folder; None for a finished store or no store."""
     try:
         return Path(store, DESCRIPTION_FILE).read_text(encoding='utf-8')

@@ -23,7 +23,7 @@ from mulsr_plugin.archs.mulsr_arch import MulSR
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from mulsr_plugin.data.store.reader import CubeStore
 from mulsr_plugin.data.store.writer import CubeStoreWriter
-from mulsr_plugin.models.inference import super_resolve
+from mulsr_plugin.models.inference import apply_network
 from mulsr_plugin.models.mulsr_model import MulSRModel
 from mulsr_plugin.ops.weight_norm import fold_weight_norm
 from mulsr_plugin.utils.memory import memory_of_process
@@ -139,7 +139,7 @@ def forward_case(setting: Setting, side: int, bands: Sequence[int], with_peaks: 
     images, folded = make_images(setting, side, setting.num_bands), fold_weight_norm(ours)
     reference = partial(reference_scene, setting.reference, theirs, images, bands)
     works: dict[str, Work] = {
-        precision: partial(super_resolve, folded, images['lq'], images['rgb'], bands=bands, precision=precision)
+        precision: partial(apply_network, folded, images['lq'], images['rgb'], bands=bands, precision=precision)
         for precision in precisions_of(setting.device)
     }
     with FlopCounterMode(display=False) as counter:
@@ -351,7 +351,7 @@ def _peak(setting: Setting, side: int, bands: Sequence[int], variant: str) -> fl
         # the release holds one band at a time, so a few bands need what all need
         reference_scene(setting.reference, theirs, images, bands[:2])
     else:
-        super_resolve(fold_weight_norm(ours), images['lq'], images['rgb'], bands=bands, precision=variant)
+        apply_network(fold_weight_norm(ours), images['lq'], images['rgb'], bands=bands, precision=variant)
     if setting.device.type == 'cuda':
         return torch.cuda.max_memory_allocated() / 2**20
     return memory_of_process('VmHWM')

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mulsr_plugin.models.inference import super_resolve
+from mulsr_plugin.models.inference import apply_network
 from mulsr_plugin.ops.weight_norm import fold_weight_norm
 from scripts.dev.speed.cases import Setting, build_networks, make_images, precisions_of, reference_scene
 
@@ -34,7 +34,7 @@ def profile_forward(setting: Setting, num_bands: int = 4) -> dict[str, dict[str,
         setting.reference.name: partial(reference_scene, setting.reference, theirs, images, bands)
     }
     for precision in precisions_of(setting.device):
-        works[precision] = partial(super_resolve, folded, images['lq'], images['rgb'], bands=bands, precision=precision)
+        works[precision] = partial(apply_network, folded, images['lq'], images['rgb'], bands=bands, precision=precision)
     return {name: operator_shares(work, setting.device) for name, work in works.items()}
 
 

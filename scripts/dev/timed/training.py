@@ -30,7 +30,7 @@ from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
 from mulsr_plugin.metrics.rmse import calculate_rmse
 from mulsr_plugin.metrics.sam import calculate_sam
 from mulsr_plugin.metrics.ssim import calculate_hsi_ssim
-from mulsr_plugin.models.inference import is_guided, super_resolve
+from mulsr_plugin.models.inference import apply_network, is_guided
 from mulsr_plugin.models.validation import central_crop
 from mulsr_plugin.utils.options import Rule, read_option_file, require
 from scripts.dev.speed.cases import Reference
@@ -219,7 +219,7 @@ class TestScenes:
         lq, gt = sample['lq'].to(self.device), sample['gt'].to(self.device)
         bands = list(self.bands or range(gt.shape[1]))
         rgb = sample['rgb'].to(self.device) if is_guided(net) else None
-        result = super_resolve(net, lq, rgb, bands, precision=self.precision).clamp(0, 1)
+        result = apply_network(net, lq, rgb, bands, precision=self.precision).clamp(0, 1)
         return cube_metrics(result[0].permute(1, 2, 0), gt[0, bands].permute(1, 2, 0), self.dataset.scale)
 
 

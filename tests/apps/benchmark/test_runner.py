@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from mulsr_plugin.apps.benchmark import runner as module
 from mulsr_plugin.apps.benchmark.options import complete_options, load_benchmark_options
-from mulsr_plugin.apps.benchmark.runner import Benchmark, super_resolve
+from mulsr_plugin.apps.benchmark.runner import Benchmark, run_model
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from tests.models.tiny import dataset_options, make_stores
 
@@ -167,7 +167,7 @@ def test_trained_weights_are_used(stores, tmp_path, toy):
 
 def test_finished_images_are_not_run_again(stores, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(module, 'super_resolve', lambda *args: calls.append(1) or super_resolve(*args))
+    monkeypatch.setattr(module, 'run_model', lambda *args: calls.append(1) or run_model(*args))
     opt = options(stores, 'bicubic', max_images=2, save_cubes=True)
     run(tmp_path, deepcopy(opt))
     assert len(calls) == 1 + 2  # the crop on which operations are counted, and the images
@@ -190,9 +190,9 @@ def test_interrupted_run_keeps_what_is_finished(stores, tmp_path, monkeypatch):
         count[0] += 1
         if count[0] == 3:
             raise KeyboardInterrupt
-        return super_resolve(*args)
+        return run_model(*args)
 
-    monkeypatch.setattr(module, 'super_resolve', stop_at_third)
+    monkeypatch.setattr(module, 'run_model', stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, options(stores))
     stored = json.loads((tmp_path / 'results/tiny/results.json').read_text())

@@ -172,10 +172,10 @@ def test_stored_samples_are_the_crops_of_the_cpu(tiny_stores):
     cpu, stored = dataset(tiny_stores), dataset(tiny_stores, device_degradation=True)
     assert stored.describe().endswith('lq: made by the model; rgb: response ' + stored.opt['spectral_response'])
     batch = torch.utils.data.default_collate([stored[index] for index in range(len(stored))])
-    assert batch['gt'].dtype == torch.int16
-    assert batch['gt'].shape == (8, 16, 16, 5)
+    assert batch['gt_raw'].dtype == torch.int16
+    assert batch['gt_raw'].shape == (8, 16, 16, 5)
     assert len(set(batch['seed'].tolist())) == 8
-    result = unpack_crops(batch['gt'], batch['gt_scale'], batch['augmentation'])
+    result = unpack_crops(batch['gt_raw'], batch['gt_scale'], batch['augmentation'])
     for index in range(8):
         assert torch.equal(result[index], cpu[index]['gt'])
         assert batch['gt_path'][index] == cpu[index]['gt_path']
@@ -192,7 +192,7 @@ def test_stores_of_mixed_types_travel_as_float(tmp_path):
     np.save(tmp_path / 'response.npy', np.full((3, 5), 0.2))
     cpu, stored = dataset(tmp_path), dataset(tmp_path, device_degradation=True)
     batch = torch.utils.data.default_collate([stored[0], stored[1]])
-    result = unpack_crops(batch['gt'], batch['gt_scale'], batch['augmentation'])
+    result = unpack_crops(batch['gt_raw'], batch['gt_scale'], batch['augmentation'])
     for index in range(2):
         assert torch.equal(result[index], cpu[index]['gt'])
 

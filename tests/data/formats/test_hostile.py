@@ -187,11 +187,11 @@ def test_wavelengths_of_the_user(tmp_path):
 
 def test_scale_by_the_largest_value(tmp_path):
     np.save(tmp_path / 'x.npy', 7 * FLOATS)
-    cube = read_cube(tmp_path / 'x.npy', scale='max')
+    cube = read_cube(tmp_path / 'x.npy', value_scale='max')
     assert cube.scale == 1 / (7 * FLOATS).max()
     np.save(tmp_path / 'x.npy', 0 * FLOATS)
     with pytest.raises(FormatError, match='no value above 0'):
-        read_cube(tmp_path / 'x.npy', scale='max')
+        read_cube(tmp_path / 'x.npy', value_scale='max')
 
 
 @pytest.mark.parametrize('dtype', [np.int32, np.uint32, np.int64])
@@ -199,7 +199,7 @@ def test_counts_in_many_bits_need_a_scale(tmp_path, dtype):
     np.save(tmp_path / 'x.npy', (4000 * FLOATS / FLOATS.max()).astype(dtype))
     with pytest.raises(FormatError, match=f'holds {np.dtype(dtype)} values up to 4000, .* such as 1/4095, or'):
         read_cube(tmp_path / 'x.npy')
-    assert read_cube(tmp_path / 'x.npy', scale=1 / 4095).scale == 1 / 4095
+    assert read_cube(tmp_path / 'x.npy', value_scale=1 / 4095).scale == 1 / 4095
 
 
 @pytest.mark.parametrize(
@@ -215,9 +215,9 @@ def test_few_bits_of_a_type_are_noted(tmp_path, largest, doubt):
 
 def test_factor_that_leaves_next_to_nothing_is_doubted(tmp_path):
     np.save(tmp_path / 'x.npy', FLOATS / FLOATS.max())
-    (note,) = read_cube(tmp_path / 'x.npy', scale=1 / 65535).notes
+    (note,) = read_cube(tmp_path / 'x.npy', value_scale=1 / 65535).notes
     assert note == 'scale 1.5259e-05 as given, which makes the largest value only 1.5e-05: correct it if that is wrong'
-    assert read_cube(tmp_path / 'x.npy', scale=0.5).notes == ()
+    assert read_cube(tmp_path / 'x.npy', value_scale=0.5).notes == ()
 
 
 def test_values_beyond_the_range_are_clipped_where_asked(tmp_path):
@@ -225,8 +225,8 @@ def test_values_beyond_the_range_are_clipped_where_asked(tmp_path):
     values = np.array([-3, 0, 5000, 10000, 10001, 12000], np.int16).reshape(1, 2, 3)
     np.save(tmp_path / 'x.npy', values)
     with pytest.raises(ValueError, match='run from -0.0003 to 1; .*give the right scale, or repair or clip'):
-        read_cube(tmp_path / 'x.npy', scale=1 / 10000)
-    cube = read_cube(tmp_path / 'x.npy', scale=1 / 10000, clip=True)
+        read_cube(tmp_path / 'x.npy', value_scale=1 / 10000)
+    cube = read_cube(tmp_path / 'x.npy', value_scale=1 / 10000, clip=True)
     np.testing.assert_array_equal(cube.values, np.clip(values, 0, 10000))
     assert (cube.values.dtype, cube.notes) == (np.int16, ('3 values below 0 or above 10000 are clipped',))
     np.save(tmp_path / 'x.npy', values / 10000)

@@ -51,9 +51,9 @@ def test_scale_by_class_or_as_given(tmp_path, save):
     assert read_cube(save(tmp_path / 's.mat', x=FLOATS.astype(np.float32))).values.dtype == np.float32
     assert read_cube(save(tmp_path / 'b.mat', x=(CUBE >> 4).astype(np.uint8))).scale == 1 / 255
     assert read_cube(save(tmp_path / 'i.mat', x=CUBE.astype(np.int16))).scale == 1 / 32767
-    assert read_cube(save(tmp_path / 'g.mat', x=CUBE), scale=1 / 4095).scale == 1 / 4095
+    assert read_cube(save(tmp_path / 'g.mat', x=CUBE), value_scale=1 / 4095).scale == 1 / 4095
     with pytest.raises(ValueError, match=r'g\.mat, band 1: values times scale 0.001 run from'):
-        read_cube(tmp_path / 'g.mat', scale=1 / 1000)
+        read_cube(tmp_path / 'g.mat', value_scale=1 / 1000)
 
 
 @SAVERS
@@ -62,7 +62,7 @@ def test_doubles_beyond_1_need_a_scale(tmp_path, save):
     message = rf'd\.mat holds double values from {CUBE.min()} to {CUBE.max()}; give .* as value scale'
     with pytest.raises(ValueError, match=message):
         read_cube(path)
-    np.testing.assert_array_equal(read_cube(path, scale=1 / 4095).values, CUBE)
+    np.testing.assert_array_equal(read_cube(path, value_scale=1 / 4095).values, CUBE)
 
 
 @SAVERS
@@ -137,9 +137,9 @@ def test_real_files(real_data):
     assert pavia.values.shape == (100, 100, 102)
     with h5py.File(real_data / 'PaviaCrop' / 'pavia.mat') as file:
         assert all(pavia.values[y, x, b] == file['data'][b, x, y] for y, x, b in [(3, 71, 9), (99, 0, 101), (50, 2, 0)])
-    cloth = read_cube(real_data / 'CAVE_mat' / 'testMSI_2.mat', scale=1 / 65535)
+    cloth = read_cube(real_data / 'CAVE_mat' / 'testMSI_2.mat', value_scale=1 / 65535)
     assert (cloth.values.shape, cloth.values.dtype, cloth.values.max()) == ((256, 256, 31), np.uint16, 50642)
-    assert read_cube(real_data / 'WorldView2' / 'imgWV2.mat', scale=1 / 2047).values.shape == (320, 320, 8)
+    assert read_cube(real_data / 'WorldView2' / 'imgWV2.mat', value_scale=1 / 2047).values.shape == (320, 320, 8)
     with pytest.raises(ValueError, match='several 3-D arrays, name one with --key'):
         read_cube(real_data / 'ParisHyperionALI' / 'paris_data_hs_ms.mat')
     paris = read_cube(real_data / 'ParisHyperionALI' / 'paris_data_hs_ms.mat', 'HSim', 1 / 1.3)

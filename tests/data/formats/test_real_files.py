@@ -57,7 +57,7 @@ def test_v73(real_data):
 def test_matrix_of_pixels(real_data):
     """(bands, pixels), pixels column by column: pixel (row, column) is column number row + 100 * column."""
     path = real_data / 'JasperRidge' / 'jasperRidge2_R198.mat'
-    cube = read_cube(path, scale=1 / 5437)
+    cube = read_cube(path, value_scale=1 / 5437)
     matrix = scipy.io.loadmat(path)['Y']
     assert (cube.values.shape, cube.values.dtype) == ((100, 100, 198), np.uint16)
     for row, column in ((0, 0), (3, 71), (99, 1), (50, 99)):
@@ -89,6 +89,6 @@ def test_band_pictures(real_data):
 
 @pytest.mark.parametrize('name', ['x.hdr', 'x.tif', 'x.npz', 'x.mat', 'bands'])
 def test_real_cube_survives_every_format(real_data, tmp_path, name):
-    cube = read_cube(real_data / 'WorldView2' / 'imgWV2.mat', 'I_MS', scale=1 / 65535)
+    cube = read_cube(real_data / 'WorldView2' / 'imgWV2.mat', 'I_MS', value_scale=1 / 65535)
     write_cube(tmp_path / name, cube)
     np.testing.assert_array_equal(read_cube(tmp_path / name).values, cube.values)

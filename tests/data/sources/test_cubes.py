@@ -30,7 +30,7 @@ def test_scenes_of_all_formats(folder):
     for shift, scene in enumerate(scenes):
         np.testing.assert_array_equal(scene.load().values, CUBE >> shift)
     assert [scene.key for scene in cube_scenes(folder, '.mat')] == ['a']
-    assert {scene.load().scale for scene in cube_scenes(folder, scale=1 / 4095)} == {1 / 4095}
+    assert {scene.load().scale for scene in cube_scenes(folder, value_scale=1 / 4095)} == {1 / 4095}
 
 
 @pytest.mark.parametrize('name', ['e.npy', 'c.v2.hdr', 'd.tif', 'f'])

@@ -1,0 +1,413 @@
+"""Super-resolution of one image in memory, with every check that its inputs allow."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from mulsr_plugin.checkpoints.networks import WeightsFile, network_from_weights, read_weights
+from mulsr_plugin.checkpoints.shipped import default_weights, find_weights, shipped_weights
+from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.registration import Shift, measure_shift
+from mulsr_plugin.data.sources.pair import scale_of_pair
+from mulsr_plugin.data.spectral_response import load_spectral_response
+from mulsr_plugin.metrics.consistency import calculate_spatial_consistency, calculate_spectral_consistency
+from mulsr_plugin.models.inference import (
+    DEFAULT_HALO,
+    Progress,
+    Tile,
+    TileDeviation,
+    apply_network,
+    choose_bands_per_chunk,
+    choose_tile,
+    is_bandwise,
+    is_guided,
+    measure_tile_deviation,
+    scale_of_network,
+)
+from mulsr_plugin.utils.files import PathLike
+from mulsr_plugin.utils.options import read_option_file
+
+# Pixels of the cube: registered images measure less (see measure_shift), the authors' shifted blur more.
+_SMALLEST_SHIFT_WARNED = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceSettings:
+    """How to super-resolve an image, wherever it comes from.
+
+    Attributes:
+        weights (str | PathLike | None): Checkpoint in BasicSR's form, or the name of weights that come with the
+            package. Default: None, those that come with it for the scale of the images.
+        scale (int | None): Super-resolution factor: needed for a network without a guide whose weights do not name it,
+            else it must be that of the images. Default: None, as these say.
+        option_file (str | PathLike | None): Option file of the network, for weights that do not describe theirs.
+            Default: None.
+        device (str): 'auto', 'cpu', 'cuda' or 'cuda:N'. Default: 'auto', a GPU where there is one.
+        precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
+        bands_per_chunk (int | None): Bands computed at a time. Default: None, from the free memory.
+        tile_size (int | None): Side of the tiles in pixels of the result. Default: None, no tiles where the image fits
+            into the memory, else as large as fits.
+        tile_halo (int): Halo of the tiles in pixels of the result. Default: 64.
+        spectral_response (str | None): Response of the guide's camera, see ``load_spectral_response``; for the spatial
+            consistency. Default: None, unknown.
+    """
+
+    weights: PathLike | None = None
+    scale: int | None = None
+    option_file: PathLike | None = None
+    device: str = 'auto'
+    precision: str = 'fp32'
+    bands_per_chunk: int | None = None
+    tile_size: int | None = None
+    tile_halo: int = DEFAULT_HALO
+    spectral_response: str | None = None
+
+
+@dataclass(frozen=True)
+class InferenceReport:
+    """What was found out on the way.
+
+    Attributes:
+        shape (tuple[int, int, int]): Rows, columns and bands of the result.
+        scale (int): Scale factor.
+        network (Mapping): Its block `network_g`.
+        shift (Shift | None): Of the cube against the guide image; None where there is none or it could not be measured.
+        tile (Tile | None): How the image was cut; None for in one piece.
+        deviation (TileDeviation | None): What the tiles have changed.
+        consistency (Mapping[str, float]): Consistency of the result with its inputs, by name.
+    """
+
+    shape: tuple[int, int, int]
+    scale: int
+    network: Mapping[str, object]
+    shift: Shift | None
+    tile: Tile | None = None
+    deviation: TileDeviation | None = None
+    consistency: Mapping[str, float] = field(default_factory=dict)
+
+
+def named_weights(settings: InferenceSettings) -> WeightsFile | None:
+    """Read the weights that the settings name; return None where they name none.
+
+    Raises:
+        FileNotFoundError: There are no such weights.
+        ValueError: The file is damaged or holds no weights.
+    """
+    return None if settings.weights is None else read_weights(find_weights(settings.weights))
+
+
+def scale_of_images(
+    cube: Cube, guide: Cube | None, settings: InferenceSettings, weights: WeightsFile | None = None
+) -> int:
+    """Return the super-resolution factor: by the size of the guide, else as set, else as the weights were trained.
+
+    Args:
+        cube (Cube): (h, w, L).
+        guide (Cube | None): (H, W, G).
+        settings (InferenceSettings): How the cube will be super-resolved.
+        weights (WeightsFile | None): Those named, see :func:`named_weights`. Default: None.
+
+    Raises:
+        FileNotFoundError: The option file does not exist.
+        ValueError: The sizes are not in one whole ratio or in another one than that set, or nothing names the scale.
+    """
+    scale = settings.scale
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int) or scale < 1):
+        raise ValueError(f'The scale is {scale!r}, expected a whole number of at least 1: correct scale.')
+    if guide is None:
+        return _trained_scale(settings, weights) if scale is None else scale
+    measured = scale_of_pair(cube.values.shape[:2], guide.values.shape[:2])
+    if scale not in (None, measured):
+        raise ValueError(
+            f'The scale is {scale}, but the guide has {measured} times as many rows and columns as the cube: give a '
+            'guide of that size, or leave scale out.'
+        )
+    return measured
+
+
+def super_resolve_cube(
+    cube: Cube,
+    guide: Cube | None,
+    scale: int,
+    settings: InferenceSettings,
+    weights: WeightsFile | None = None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, InferenceReport]:
+    """Super-resolve a cube.
+
+    What may take long begins only after everything that can be checked beforehand has been.
+
+    Args:
+        cube (Cube): Low-resolution cube, (h, w, L).
+        guide (Cube | None): Its guide image, (scale * h, scale * w, G); None for networks that take none.
+        scale (int): Scale factor, see :func:`scale_of_images`.
+        settings (InferenceSettings): How.
+        weights (WeightsFile | None): Those named, see :func:`named_weights`. Default: None, those that come with the
+            package for the scale.
+        progress (Callable | None): See :func:`mulsr_plugin.models.inference.apply_network`. Default: None.
+
+    Returns:
+        tuple[Tensor, InferenceReport]: (scale * h, scale * w, L) float32 in [0, 1] on the CPU, and what was found out
+        on the way, which the log reports too.
+
+    Raises:
+        FileNotFoundError: The weights or the option file do not exist.
+        ValueError: A setting is wrong, or images and network do not fit each other.
+        MemoryError: Not even a tile fits into the memory.
+    """
+    _check_settings(settings, guide)
+    device = _device(settings.device)
+    weights = weights or read_weights(_default_weights(settings, scale))
+    net, network = network_from_weights(weights, scale, settings.option_file)
+    settings = replace(settings, weights=weights.path)
+    _check_fit(settings, net, network['type'], cube, guide)
+    _tell_images(network['type'], scale, cube, guide)
+    response = None if guide is None else _response(settings, cube, guide)
+    shift = None if guide is None else _check_registration(cube, guide, scale)
+    net = net.to(device)
+    lq, rgb = _as_batch(cube), None if guide is None else _as_batch(guide)
+    _check_scale(settings, net, network['type'], lq, rgb, scale)
+    tile, deviation = _cut(settings, net, lq, rgb, scale)
+    chunk = settings.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=settings.precision)
+    if is_bandwise(net):
+        _log().info(f'{min(chunk, cube.num_bands)} of {cube.num_bands} bands at a time.')
+    result = apply_network(net, lq, rgb, None, chunk, tile, settings.precision, progress)
+    image = result.clamp_(0, 1)[0].permute(1, 2, 0)
+    consistency = _consistency(image, cube, guide, response)
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    return image, InferenceReport(shape, scale, network, shift, tile, deviation, consistency)
+
+
+def in_units_of(cube: Cube, image: Tensor) -> np.ndarray:
+    """Return an image in [0, 1] in the units of a cube: rounded for integers, else float32."""
+    values = image.cpu().numpy() / np.float32(cube.scale)
+    if not np.issubdtype(cube.values.dtype, np.integer):
+        return values
+    # rounded up, the largest value could leave the range by less than one
+    highest = min(np.iinfo(cube.values.dtype).max, int(1 / cube.scale + 1e-6))
+    return np.clip(np.rint(values), 0, highest).astype(cube.values.dtype)
+
+
+def unit_values(cube: Cube) -> np.ndarray:
+    """Return the values of a cube as float32 in [0, 1]."""
+    return np.clip(cube.values * np.float32(cube.scale), 0, 1, dtype=np.float32)
+
+
+def _log() -> logging.Logger:
+    return get_root_logger()
+
+
+def _check_settings(settings: InferenceSettings, guide: Cube | None) -> None:
+    """Refuse settings that no network could make sense of."""
+    if settings.tile_halo < 0:
+        raise ValueError(f'The halo of tiles is {settings.tile_halo} pixels, expected 0 or more: correct tile_halo.')
+    for name in ('bands_per_chunk', 'tile_size'):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ValueError(f'{name} is {value}, expected at least 1: give more, or None to choose by the memory.')
+    if guide is None and settings.spectral_response is not None:
+        raise ValueError(
+            f'The spectral response {settings.spectral_response} is that of the camera of a guide image, but there is '
+            'none: give a guide, or leave spectral_response out.'
+        )
+
+
+def _trained_scale(settings: InferenceSettings, weights: WeightsFile | None) -> int:
+    """Return the one scale that the option file, else the description in its weights, names."""
+    scales: Any = None
+    if settings.option_file is not None:
+        scales = _scale_of_options(settings.option_file)
+    elif weights is not None and weights.description is not None:
+        scales = weights.description['scales']
+    scale = scales[0] if isinstance(scales, list) and len(scales) == 1 else scales
+    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
+        raise ValueError(
+            'The size of the guide image sets the scale, but there is no guide: give one or, for a network that takes '
+            'none, its weights and, where they do not name it, the scale.'
+        )
+    return scale
+
+
+def _scale_of_options(path: PathLike) -> Any:
+    """Return the scale in an option file: that of the network, else that of the data; None for neither."""
+    content = read_option_file(path)
+    network = content.get('network_g')
+    return (network.get('upscale') if isinstance(network, Mapping) else None) or content.get('scale')
+
+
+def _default_weights(settings: InferenceSettings, scale: int) -> Path:
+    """Return the weights of the package for settings that name none, and say so."""
+    if settings.option_file is not None:
+        raise ValueError(f'{settings.option_file} describes a network, but its weights are missing: give weights.')
+    shipped = default_weights(scale)
+    others = [entry for entry in shipped_weights().values() if entry.scale == scale and entry != shipped]
+    _log().warning(
+        f'No weights are named: taking {shipped.name} of this package, made for {shipped.protocol}. Its model card, '
+        f'{shipped.path.with_suffix(".md")}, says what to expect of other images.'
+        + ''.join(f' For {entry.protocol} there are weights {entry.name}.' for entry in others)
+    )
+    return find_weights(shipped.name)
+
+
+def _tell_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
+    """Log the sizes, and what readers have assumed."""
+    also = '' if guide is None else f' and guide {_size_text(guide)}'
+    _log().info(f'{name} x{scale}: {_size_text(cube)}{also}.')
+    for note in (*cube.notes, *(f'guide: {note}' for note in (() if guide is None else guide.notes))):
+        _log().info(note)
+
+
+def _check_fit(settings: InferenceSettings, net: nn.Module, name: str, cube: Cube, guide: Cube | None) -> None:
+    """Refuse images and options that the network was not built for, and say what to do instead."""
+    _check_guide(settings, net, name, guide)
+    if settings.bands_per_chunk is not None and not is_bandwise(net):
+        raise ValueError(f'The {name} of {settings.weights} computes all bands at once: leave bands_per_chunk out.')
+    bands = getattr(net, 'num_bands', cube.num_bands)
+    if bands != cube.num_bands:
+        raise ValueError(
+            f'The cube has {cube.num_bands} bands, but the {name} of {settings.weights} was trained for {bands} and '
+            f'takes no other number: train one with num_bands: {cube.num_bands}, or use MulSR or CoarseNet, which take '
+            'any number.'
+        )
+
+
+def _check_scale(
+    settings: InferenceSettings, net: nn.Module, name: str, lq: Tensor, rgb: Tensor | None, scale: int
+) -> None:
+    """Refuse a network without guide that enlarges by another factor: no size of an image contradicts it."""
+    actual = scale_of_network(net, lq, rgb)
+    if actual != scale:
+        raise ValueError(
+            f'The {name} of {settings.weights} enlarges {actual} times, but the scale is {scale}: correct the scale or '
+            'the option file of the network.'
+        )
+
+
+def _check_guide(settings: InferenceSettings, net: nn.Module, name: str, guide: Cube | None) -> None:
+    if guide is None:
+        if is_guided(net):
+            raise ValueError(f'The {name} of {settings.weights} takes a guide image, but there is none: give a guide.')
+        return
+    if not is_guided(net):
+        _log().warning(
+            f'The {name} of {settings.weights} takes no guide image: the one given sets the scale and serves for '
+            'checks of registration and consistency, but not for the result.'
+        )
+    channels = getattr(net, 'num_guide_ch', guide.num_bands)
+    if channels != guide.num_bands:
+        raise ValueError(
+            f'The guide has {guide.num_bands} channel(s), but the network of {settings.weights} takes a guide of '
+            f'{channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on guides like '
+            'this one.'
+        )
+
+
+def _check_registration(cube: Cube, guide: Cube, scale: int) -> Shift | None:
+    """Measure the shift between cube and guide image and warn of one; compare their georeferences."""
+    _compare_places(cube, guide, scale)
+    shift = measure_shift(cube.values, guide.values)
+    if shift is None:
+        _log().warning('The shift between cube and guide could not be measured: they have too little in common.')
+    elif max(abs(shift.down), abs(shift.right)) > _SMALLEST_SHIFT_WARNED * scale:
+        down, right = ('down' if shift.down > 0 else 'up'), ('right' if shift.right > 0 else 'left')
+        _log().warning(
+            f'The cube is shifted against the guide by {abs(shift.down):.1f} pixels {down} and '
+            f'{abs(shift.right):.1f} {right} (pixels of the guide, correlation {shift.correlation:.2f}): register them '
+            'first, unless the network was trained on images shifted like this.'
+        )
+    return shift
+
+
+def _compare_places(cube: Cube, guide: Cube, scale: int) -> None:
+    """Warn of georeferences by which the corners of the two images lie more than a pixel of the cube apart."""
+    if cube.geo is None or guide.geo is None or cube.geo.crs != guide.geo.crs:
+        return
+    height, width = guide.values.shape[:2]
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
+    places = [corners @ np.array(geo.transform).reshape(2, 3).T for geo in (cube.geo.refined(scale), guide.geo)]
+    pixel = np.abs(np.array(cube.geo.transform).reshape(2, 3)[:, :2]).max()
+    apart = np.abs(places[0] - places[1]).max() / pixel
+    if apart > 1:
+        _log().warning(
+            f'By their georeferences the corners of cube and guide lie up to {apart:.1f} pixels of the cube apart: are '
+            'they of the same ground?'
+        )
+
+
+def _cut(
+    settings: InferenceSettings, net: nn.Module, lq: Tensor, rgb: Tensor | None, scale: int
+) -> tuple[Tile | None, TileDeviation | None]:
+    """Choose tiles where they are needed or asked for, and measure what they change."""
+    halo = -(-settings.tile_halo // scale) * scale
+    if settings.tile_size is None:
+        tile = choose_tile(net, lq, rgb, halo, settings.precision)
+    else:
+        tile = Tile(max(1, settings.tile_size // scale) * scale, halo)
+    if tile is None or tile.size >= max(lq.shape[2:]) * scale:
+        return None, None
+    deviation = measure_tile_deviation(net, lq, rgb, tile, precision=settings.precision)
+    _log().info(
+        f'Tiles of {tile.size} pixels with a halo of {tile.halo}. Compared with one piece, on the central '
+        f'{deviation.height}x{deviation.width} pixels, they change the result by {deviation.rmse:.2g} (RMSE) and '
+        f'{deviation.maximum:.2g} (maximum) of the range [0, 1].'
+    )
+    return tile, deviation
+
+
+def _response(settings: InferenceSettings, cube: Cube, guide: Cube) -> np.ndarray | None:
+    """Load the response of the guide's camera, (channels, bands), where the settings name one."""
+    if settings.spectral_response is None:
+        return None
+    response = load_spectral_response(settings.spectral_response, cube.num_bands, cube.wavelengths)
+    if len(response) != guide.num_bands:
+        raise ValueError(
+            f'The spectral response {settings.spectral_response} has {len(response)} channel(s), but the guide '
+            f'has {guide.num_bands}: name the response of the camera that took it.'
+        )
+    return response
+
+
+def _consistency(image: Tensor, cube: Cube, guide: Cube | None, response: np.ndarray | None) -> dict[str, float]:
+    """Compare the result with its inputs, in the range [0, 1], and log it."""
+    lq = unit_values(cube)
+    figures = {
+        'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq),
+        'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, measure='sam'),
+    }
+    if guide is not None and response is not None:
+        rgb = unit_values(guide)
+        figures['spatial consistency (RMSE)'] = calculate_spatial_consistency(image, rgb, response)
+    for name, value in figures.items():
+        _log().info(f'{name}: {value:.4g}')
+    return figures
+
+
+def _as_batch(cube: Cube) -> Tensor:
+    """Return a cube as (1, L, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(unit_values(cube)).permute(2, 0, 1)[None]
+
+
+def _size_text(cube: Cube) -> str:
+    height, width, bands = cube.values.shape
+    return f'{height}x{width}x{bands}'
+
+
+def _device(name: str) -> torch.device:
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if re.fullmatch(r'cpu|cuda(:\d+)?', name) is None:
+        raise ValueError(f'The device is {name}, expected auto, cpu, cuda or cuda:N.')
+    device, count = torch.device(name), torch.cuda.device_count()
+    if device.type == 'cuda' and (device.index or 0) >= count:
+        raise ValueError(f'The device is {name}, but PyTorch sees {count or "no"} GPU: use cpu or auto.')
+    return device
