@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mulsr_plugin import register
 from mulsr_plugin.apps.result_tables import image_table, read_means, read_rows
 from mulsr_plugin.checkpoints.description import describe_weights, description_in
 from mulsr_plugin.checkpoints.files import DESCRIPTION_KEY, load_safely, save_atomically
@@ -87,7 +86,6 @@ def figure_tables(folder: Path) -> tuple[dict[str, dict[str, float]], str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, write, and tell a user's mistake in one line."""
     args = build_parser().parse_args(argv)
-    register()
     try:
         opt = read_option_file(args.opt, 'scale', 'datasets', 'network_g')
         network, means_and_text = opt['network_g'], figure_tables(args.results)

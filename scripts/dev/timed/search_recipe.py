@@ -21,21 +21,20 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 
-from mulsr_plugin import register
 from mulsr_plugin.cli.arguments import above_zero
 from mulsr_plugin.models.schema import check_model_options
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from mulsr_plugin.utils.options import read_option_file
+from mulsr_plugin.utils.tables import markdown_table
 from scripts.dev.timed.training import (
-    OurTraining,
     PointTable,
     add_arguments,
-    as_parsed,
     load_scenes,
     read_training_options,
     train_against_clock,
     training_rules,
 )
+from scripts.dev.trainings import OurTraining, as_parsed
 
 _STARTED = time.monotonic()
 
@@ -91,19 +90,13 @@ def table_text(table: Any, names: Sequence[str], command: str) -> str:
     """Set the trials out in Markdown, best first, with their difference from the base."""
     ends = {name: table.of(name)[-1] for name in names if table.of(name)}
     base = ends.get(BASE)
-    lines = [
-        command,
-        '',
-        table.head.strip('# \n'),
-        '',
-        '| trial | minutes | iterations | PSNR | difference | SSIM | SAM |',
-    ]
-    lines.append('|---|---|---|---|---|---|---|')
+    head = ['trial', 'minutes', 'iterations', 'PSNR', 'difference', 'SSIM', 'SAM']
+    rows = []
     for name, end in sorted(ends.items(), key=lambda item: -item[1].values['psnr']):
         difference = f'{end.values["psnr"] - base.values["psnr"]:+.3f}' if base else ''
         quality = [f'{end.values["psnr"]:.3f}', difference, f'{end.values["ssim"]:.4f}', f'{end.values["sam"]:.3f}']
-        lines.append(f'| {name} | {end.minutes:.2f} | {end.iterations} | {" | ".join(quality)} |')
-    return '\n'.join(lines) + '\n'
+        rows.append([name, f'{end.minutes:.2f}', str(end.iterations), *quality])
+    return f'{command}\n\n{table.protocol}\n\n{markdown_table(head, rows)}\n'
 
 
 def search(args: argparse.Namespace) -> int:
@@ -124,8 +117,8 @@ def search(args: argparse.Namespace) -> int:
         if args.budget is not None and (time.monotonic() - _STARTED) / 60 + 1.2 * args.minutes > args.budget:
             is_done = False
             continue
-        net, training = build_network(dict(opt['network_g'])), OurTraining(name, opt, device)
-        table.replace(name, train_against_clock(training, net, scenes, args.minutes, args.every))
+        net, training = build_network(dict(opt['network_g'])), OurTraining(opt, device)
+        table.replace(name, train_against_clock(name, training, net, scenes, args.minutes, args.every))
         print(f'{name}: {table.of(name)[-1].values["psnr"]:.3f} dB', flush=True)
         del net, training
     text = table_text(table, list(options), shlex.join(['python', *sys.argv]))
@@ -138,7 +131,6 @@ def search(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Search; a user's mistake ends the program with one line."""
     args = build_parser().parse_args(argv)
-    register()
     try:
         return search(args)
     except (ValueError, OSError, KeyError) as error:
