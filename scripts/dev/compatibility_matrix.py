@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MASTER = 'git+https://github.com/XPixelGroup/BasicSR'
 # BasicSR's own scripts, the second door, exact resume, several processes; the network against the authors' figures;
 # files that try to run code; faults of stores

@@ -1,4 +1,4 @@
-"""Trainings against the clock, the recipe search, robustness: at the scale of seconds."""
+"""Trainings against the clock, the recipe search: at the scale of seconds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import torch
 import yaml
 from basicsr.archs import build_network
 
-from mulsr_plugin.checkpoints.shipped import load_pretrained
 from mulsr_plugin.models.schema import check_model_options
-from scripts.dev.robustness_sweeps import Condition, Robustness, resample_bands, shift_image, sweeps
 from scripts.dev.timed.training import (
     METRICS,
     Point,
@@ -167,52 +165,3 @@ def test_shipped_grids_are_legal(name):
     assert len(options) > 10
     for opt in options.values():
         check_model_options(as_parsed(opt, CPU), training_rules(opt))
-
-
-def test_resampled_bands():
-    wavelengths = np.linspace(400, 700, 31)
-    cube = (wavelengths[:, None, None] * np.ones((1, 2, 3))).astype(np.float32)  # linear in the wavelength
-    for number in (2, 8, 31, 61):
-        bands, centres = resample_bands(cube, wavelengths, number)
-        assert bands.shape == (number, 2, 3) and bands.dtype == np.float32
-        assert np.allclose(bands[:, 0, 0], centres) and (centres[0], centres[-1]) == (400, 700)
-    assert np.array_equal(resample_bands(cube, wavelengths, 31)[0], cube)
-
-
-def test_shifted_images():
-    image = torch.arange(12.0).view(1, 3, 4)
-    assert torch.equal(shift_image(image, (0, 0)), image)
-    assert shift_image(image, (1, 0))[0, :, 0].tolist() == [0, 0, 4]
-    assert shift_image(image, (0, 2))[0, 0].tolist() == [0, 0, 0, 1]
-    assert shift_image(image, (0, 0.5))[0, 0].tolist() == [0, 0.5, 1.5, 2.5]
-
-
-def test_conditions_are_all_different_and_the_first_is_the_test_itself():
-    conditions = sweeps({'preset': 'authors_fixed'})
-    assert len({(condition.sweep, condition.value) for condition in conditions}) == len(conditions) > 30
-    assert conditions[0] == Condition('as tested', 'authors_fixed', {'preset': 'authors_fixed'})
-
-
-def test_robustness_agrees_with_validation_and_with_what_must_be(demo_dataset, tmp_path):
-    net = load_pretrained('mulsr_cave_x8_small')
-    store = str(demo_dataset / 'test.lmdb')
-    robustness = Robustness(net, store, 8, CPU)
-    plain, *rest = sweeps({'preset': 'authors_fixed'})
-    values = robustness.measure(plain)
-    block = {
-        'name': 'x',
-        'type': 'PairedHSIRGBDataset',
-        'dataroot_gt': store,
-        'io_backend': {'type': 'lmdb'},
-        'degradation': 'authors_fixed',
-        'scale': 8,
-    }
-    wanted = TestScenes(block, CPU).measure(net)
-    assert {name: values[name] for name in METRICS} == pytest.approx(wanted, rel=1e-5)
-    by_name = {(condition.sweep, condition.value): condition for condition in rest}
-    same = robustness.measure(by_name['noise std x 255', '3'])
-    assert same == pytest.approx(values, rel=1e-6)
-    moved = robustness.measure(by_name['guide moved right, pixels', '8'])
-    assert moved['psnr'] < values['psnr'] and moved['bicubic_psnr'] == pytest.approx(values['bicubic_psnr'])
-    assert robustness.measure(by_name['number of bands', '8'])['psnr'] > 10
-    assert robustness.measure(by_name['response of the guide', 'worldview2_rgb'])['psnr'] != values['psnr']

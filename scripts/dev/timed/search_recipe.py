@@ -36,8 +36,6 @@ from scripts.dev.timed.training import (
 )
 from scripts.dev.trainings import OurTraining, as_parsed
 
-_STARTED = time.monotonic()
-
 BASE = 'base'
 
 
@@ -101,6 +99,7 @@ def table_text(table: Any, names: Sequence[str], command: str) -> str:
 
 def search(args: argparse.Namespace) -> int:
     """Run the trials that are missing and write the table; return the exit code."""
+    started = time.monotonic()
     options, device = read_grid(args.grid, args.data), torch.device(args.device)
     for name, opt in options.items():  # a mistake in the last trial shows before the first
         try:
@@ -114,7 +113,7 @@ def search(args: argparse.Namespace) -> int:
         if table.is_complete(name, args.minutes):
             continue
         # a trial may overrun by one iteration and has its tests besides
-        if args.budget is not None and (time.monotonic() - _STARTED) / 60 + 1.2 * args.minutes > args.budget:
+        if args.budget is not None and (time.monotonic() - started) / 60 + 1.2 * args.minutes > args.budget:
             is_done = False
             continue
         net, training = build_network(dict(opt['network_g'])), OurTraining(opt, device)
