@@ -19,7 +19,7 @@ def read_means(path: Path) -> tuple[str, dict[str, float]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no such table.
+        ValueError: The file is not such a table.
     """
     protocol, last = read_rows(path)
     names = [name for name in last[0] if name not in ('iter', 'image')]
@@ -37,7 +37,7 @@ def read_rows(path: Path) -> tuple[str, list[dict[str, str]]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no such table.
+        ValueError: The file is not such a table.
     """
     if not path.is_file():
         raise FileNotFoundError(f'There is no table of metrics {path}; run a test with val: metrics first.')

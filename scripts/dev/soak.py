@@ -268,7 +268,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the soak; return 1 if anything was not as it should be, and tell a user's mistake in one line."""
+    """Run the soak; return 1 if anything was not as it should be, and report a user's mistake in one line."""
     args = build_parser().parse_args(argv)
     try:
         check_arguments(args)

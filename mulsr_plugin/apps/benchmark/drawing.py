@@ -405,7 +405,7 @@ def figures_to_tensorboard(folder: Path, log_dir: Path | None = None) -> int:
             tag = file.relative_to(Path(folder) / 'figures').with_suffix('').as_posix()
             picture = cv2.imread(str(file))
             if picture is None:
-                raise ValueError(f'{file} is no readable picture; remove it, or draw the figures again.')
+                raise ValueError(f'{file} is not a readable picture; remove it, or draw the figures again.')
             writer.add_image(f'figures/{tag}', picture[..., ::-1].copy(), dataformats='HWC')
     return len(files)
 
@@ -475,6 +475,8 @@ def _draw_results(
     max_columns: int,
 ) -> Any:
     """Draw the pictures in blocks of at most ``max_columns`` columns and three rows."""
+    from matplotlib.patches import Rectangle
+
     blocks = -(-len(pictures) // max_columns)
     columns = -(-len(pictures) // blocks)
     top, left, height, width = area
@@ -493,7 +495,8 @@ def _draw_results(
         upper.set_title('\n'.join(filter(None, [_wrapped(label), captions.get(label)])))
         upper.imshow(picture, interpolation='nearest')  # what is seen are the pixels
         for colour, line in (('black', 2.0), ('white', 1.0)):  # seen on dark and on bright ground
-            upper.add_patch(_frame(area, edgecolor=colour, linewidth=line))
+            corner = (left - 0.5, top - 0.5)
+            upper.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line))
         middle.imshow(picture[top : top + height, left : left + width], interpolation='nearest')
         if label in errors:
             error = np.nan_to_num(errors[label], nan=highest, posinf=highest)
@@ -502,13 +505,6 @@ def _draw_results(
     bar = figure.colorbar(shown, cax=lower.inset_axes((0.05, 0.03, 0.1, 0.94)))
     bar.set_label('RMSE over bands', labelpad=4)
     return figure
-
-
-def _frame(area: Area, **style: Any) -> Any:
-    from matplotlib.patches import Rectangle
-
-    top, left, height, width = area
-    return Rectangle((left - 0.5, top - 0.5), width, height, fill=False, **style)
 
 
 def _letter(index: int) -> str:

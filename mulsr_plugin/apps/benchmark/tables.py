@@ -84,7 +84,11 @@ def summary_table(content: Mapping[str, Any], dataset: str) -> Table:
     return Table(
         f'{dataset}, x{content["scale"]}',
         content['datasets'][dataset]['protocol'],
-        ['Network', *(_TITLES.get(m, m) + _arrow(content['metrics'][m]) for m in metrics), *_COSTS.values()],
+        [
+            'Network',
+            *(_TITLES.get(m, m) + (' ↑' if _higher_is_better(content['metrics'][m]) else ' ↓') for m in metrics),
+            *_COSTS.values(),
+        ],
         rows_of_table,
         remarks,
     )
@@ -173,10 +177,6 @@ def _remarks(
 
 def _higher_is_better(options: Mapping[str, Any]) -> bool:
     return (options.get('better') or 'higher') == 'higher'
-
-
-def _arrow(options: Mapping[str, Any]) -> str:
-    return ' ↑' if _higher_is_better(options) else ' ↓'
 
 
 def _cost_text(cost: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -29,6 +29,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mulsr_plugin.checkpoints.states import complete_states
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from mulsr_plugin.utils.options import read_option_file
@@ -142,7 +144,7 @@ class Piece:
         return code
 
     def note_piece(self, before: int, minutes: float) -> None:
-        """Add a line to pieces.csv and print what the log tells of the speed."""
+        """Add a line to pieces.csv and print what the log says of the speed."""
         values = [datetime.now(timezone.utc).isoformat(timespec='seconds'), before, self.newest(), f'{minutes:.2f}']
         path = self.run / 'pieces.csv'
         is_new = not path.exists()
@@ -150,7 +152,8 @@ class Piece:
             writer = csv.writer(file, lineterminator='\n')
             if is_new:
                 writer.writerow(PIECES)
-            writer.writerow([*values, device_name(), commit()])
+            device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
+            writer.writerow([*values, device, commit()])
         logs = sorted(self.run.glob('train_*.log'), key=lambda log: log.stat().st_mtime)
         print(f'Iterations {before} to {self.newest()} in {minutes:.1f} minutes; {speed(logs[-1].read_text())}')
 
@@ -243,7 +246,7 @@ def run(arguments: Sequence[str | Path]) -> int:
 
 
 def speed(log: str) -> str:
-    """Summarise what a log tells: seconds of an iteration, of them waiting for data, and how busy the GPU was."""
+    """Summarise the speed in a log: seconds of an iteration, of them waiting for data, and how busy the GPU was."""
     found = LOGGED.findall(log)
     if not found:
         return 'no iteration was logged.'
@@ -251,13 +254,6 @@ def speed(log: str) -> str:
     busy = [float(row[2]) for row in found if row[2]]
     gpu = f', GPU busy {sum(busy) / len(busy):.0f} % of the time' if busy else ''
     return f'{seconds:.3f} s per iteration, of which {waiting:.3f} s waiting for data{gpu}.'
-
-
-def device_name() -> str:
-    """Name of the GPU, or cpu."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
 
 
 def commit() -> str:
@@ -269,7 +265,7 @@ def commit() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, do what is next, and tell a user's mistake in one line."""
+    """Parse, do what is next, and report a user's mistake in one line."""
     started = time.monotonic()
     args = build_parser().parse_args(argv)
     try:

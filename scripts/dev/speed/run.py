@@ -66,7 +66,7 @@ def benchmark(args: argparse.Namespace) -> None:
     """Time all cases and write the tables as they grow."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    reference = load_reference(args.reference)
+    reference: Reference = LiteralForm() if args.reference is None else AuthorsRelease(args.reference)
     args.output.mkdir(parents=True, exist_ok=True)  # minutes before the first table
     device = torch.device(args.device)
     setting = Setting(reference, device, args.modules, scene_bands=args.scene_bands, lmdb=args.lmdb)
@@ -83,11 +83,6 @@ def benchmark(args: argparse.Namespace) -> None:
         (args.output / 'profile.md').write_text(f'{machine}\n\n{table}\n', encoding='utf-8')
         print(table)
     print(f'{args.output / "speed.md"} and speed.json have the whole table.')
-
-
-def load_reference(clone: str | None) -> Reference:
-    """Return the authors' code of a clone, or the literal form of the tests."""
-    return LiteralForm() if clone is None else AuthorsRelease(clone)
 
 
 if __name__ == '__main__':

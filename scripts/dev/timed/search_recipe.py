@@ -57,7 +57,7 @@ def read_grid(path: Path, data: Path) -> dict[str, dict[str, Any]]:
     """
     grid = read_option_file(path)
     if set(grid) - {'base', 'common', 'trials'} or not {'base', 'trials'} <= set(grid):
-        raise ValueError(f'{path} is no grid: it has base, trials and maybe common, and nothing else.')
+        raise ValueError(f'{path} is not a grid: write base, trials and perhaps common, and nothing else.')
     base = read_training_options(path.parent / grid['base'], data)
     common = changed(base, grid.get('common') or {})
     return {BASE: common, **{name: changed(common, changes) for name, changes in grid['trials'].items()}}

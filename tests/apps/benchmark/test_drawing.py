@@ -402,7 +402,7 @@ def test_mistakes_with_benchmarks_are_told(benchmark, tmp_path):
     with pytest.raises(ValueError, match="no entry 'EDSR'; it has Bicubic, UAL, MulSR"):
         write_benchmark_figures(benchmark, entries=['EDSR'])
     (benchmark / 'results.json').write_text('{"entries": []}')
-    with pytest.raises(ValueError, match='is no result of scripts/benchmark.py'):
+    with pytest.raises(ValueError, match='is not a result of scripts/benchmark.py'):
         write_benchmark_figures(benchmark)
 
 
