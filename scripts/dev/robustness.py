@@ -30,7 +30,7 @@ from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.sample_seeds import key_generator
 from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.data.store.reader import CubeStore
-from mulsr_plugin.models.inference import is_guided
+from mulsr_plugin.models.inference import apply_network, is_guided
 from mulsr_plugin.models.precision import PRECISIONS
 from mulsr_plugin.models.validation import central_crop
 from mulsr_plugin.utils.tables import markdown_table, read_csv_of, write_csv
