@@ -12,7 +12,7 @@ How it works, in one place:
    ``__init__.py`` first, so the order is the same whichever module is asked for.
 3. Every registering package of ours starts with :func:`load_package`, which imports the host completely before any of
    our modules. So a direct ``import mulsr_plugin.archs.mulsr_arch`` takes the same road: host, step 2 (registers
-   everything; the half-initialised package is no obstacle, its modules are imported by name), then the asked module.
+   everything; the half-initialised package does no harm, its modules are imported by name), then the asked module.
 
 "Exactly once" is left to Python's import system: registering is importing, and a second import does nothing. There is
 no lock of our own, which could deadlock with the import locks. If a registration fails in step 2, BasicSR and its other
@@ -92,7 +92,7 @@ def install() -> None:
 
 
 def is_installed() -> bool:
-    """Tell whether the finder is in ``sys.meta_path``."""
+    """Return whether the finder is in ``sys.meta_path``."""
     return any(_is_host_finder(finder) for finder in sys.meta_path)
 
 
@@ -290,7 +290,7 @@ def _is_ours(entry: Any) -> bool:
 
 
 def _is_void(entry: Any) -> bool:
-    """Tell whether an entry is missing, a stand-in, or of a module of ours that failed after defining it."""
+    """Return whether an entry is missing, a stand-in, or of a module of ours that failed after defining it."""
     if entry is None or stand_in_cause(entry) is not None:
         return True
     return _is_ours(entry) and entry.__module__ not in sys.modules

@@ -77,7 +77,7 @@ def check_installation(report: Report) -> None:
     running = Path(__file__).resolve().parent
     report.good(f'Python {sys.version.split()[0]}, {sys.executable}')
     report.good(f'mulsr_plugin {__version__}, {running}')
-    # A folder mulsr_plugin.egg-info, left in the repository by a build, has no RECORD and is no installation.
+    # A folder mulsr_plugin.egg-info, left in the repository by a build, has no RECORD and is not an installation.
     found = (each for each in distributions(name='mulsr-plugin') if each.read_text('RECORD') is not None)
     installed = next(found, None)
     if installed is None:
@@ -157,7 +157,7 @@ def check_option_file(report: Report, path: str) -> None:
         return
     except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
         report.problem(
-            f'{path} is no option file: {" ".join(str(error).split())}', 'Compare it with one of `mulsr options`.'
+            f'{path} is not an option file: {" ".join(str(error).split())}', 'Compare it with one of `mulsr options`.'
         )
         return
     _check_model(report, options)

@@ -1,4 +1,4 @@
-"""The second door, run as a user runs it: training, exact resume, several CPU processes, testing, mistakes."""
+"""The plugin's own launcher, run as a user runs it: training, exact resume, several processes, testing, mistakes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_resume_state_of_the_option_file(folder, uninterrupted):
 def test_resume_under_another_name_is_refused(folder, uninterrupted):
     state = str(folder / 'experiments' / 'whole' / 'training_states' / '3.state')
     name = write_options(folder, 'renamed', lambda opt: opt['path'].update(resume_state=state))
-    assert "The run to resume is called otherwise than 'renamed'" in run(folder, '-opt', name, expect=1)
+    assert "The run to resume is not named 'renamed'" in run(folder, '-opt', name, expect=1)
 
 
 def test_auto_resume_passes_over_a_damaged_newest_state(folder, uninterrupted):
@@ -218,7 +218,7 @@ def test_the_small_scale_image_band_by_band(folder):
 def test_broken_option_files(folder):
     (folder / 'broken.yml').write_text('name: [1\nmodel_type: x')
     log = run(folder, '-opt', 'broken.yml', expect=1)
-    assert 'error: broken.yml is no YAML file' in log
+    assert 'error: broken.yml is not a YAML file' in log
     log = run(folder, '-opt', write_options(folder, 'no_path', lambda opt: opt.update(path=None)), expect=1)
     assert 'error: the option file: path is None, expected a block of options' in log
 

@@ -214,7 +214,7 @@ def _to_onnx(program: torch.export.ExportedProgram) -> tuple[bytes, Any]:
 
 
 def _scan_translation(onnx: Any, onnxscript: Any) -> Any:
-    """What PyTorch's exporter puts in the place of the operator: a call of the function that the file will hold."""
+    """Return what the exporter puts in place of the operator: a call of the function that the file will hold."""
     kind = onnx.defs.OpSchema.FormalParameter
     schema = onnx.defs.OpSchema(
         'LineScan',

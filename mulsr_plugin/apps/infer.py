@@ -107,7 +107,7 @@ def _load(job: InferenceJob) -> tuple[Cube, Cube | None]:
 def _check_output(job: InferenceJob) -> None:
     """Refuse what could only fail after the computation."""
     if job.output.name in ('', '..'):
-        raise ValueError(f'The output {job.output} is no name of a file: give one, such as sr.tif.')
+        raise ValueError(f'The output {job.output} is not a name of a file: give one, such as sr.tif.')
     suffix = job.output.suffix.lower()
     if suffix not in WRITERS:
         names = ' '.join(name for name in WRITERS if name)

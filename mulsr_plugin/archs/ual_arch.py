@@ -100,7 +100,7 @@ class UAL(nn.Module):
 class Exchange(nn.Module):
     """Let every branch take from all branches what a gate lets in; used twice with the same weights.
 
-    A branch is told which one it is by three constant channels: ones, except zeros for itself.
+    A branch knows which one it is by three constant channels: ones, except zeros for itself.
     """
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ class ConvertedCheckpoint:
     Attributes:
         params (dict[str, Tensor]): State dict of the network.
         network_g (dict[str, Any]): Options that build the network, as in the block `network_g` of an option file. What
-            the weights do not tell, such as the scale, is absent.
+            the weights do not say, such as the scale, is absent.
     """
 
     params: dict[str, Tensor]
@@ -49,7 +49,7 @@ def convert_author_checkpoint(
 
     Raises:
         FileNotFoundError: The source does not exist.
-        FileExistsError: The target exists and `force` is off, or it is no file of its own.
+        FileExistsError: The target exists and `force` is off, or it is not a file of its own.
         ValueError: The source is damaged, is not a checkpoint of this network, or the network is unknown.
         OSError: The target cannot be written; an older file under this name is then untouched.
     """
@@ -90,7 +90,7 @@ def read_author_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         content = load_safely(path)
     except ValueError as error:
         raise ValueError(
-            'this is no checkpoint, or it is cut off, or it holds objects that would run code on loading (as a model '
+            'it is not a checkpoint, it is cut off, or it holds objects that would run code on loading (as a model '
             'saved whole does), which is refused: download the file again from its authors, or save the state_dict of '
             "a model that you trust with the authors' code."
         ) from error

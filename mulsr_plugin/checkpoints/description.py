@@ -93,7 +93,7 @@ def scales_text(scales: Sequence[int]) -> str:
 
 
 def other_use(description: Mapping[str, Any], network_g: Mapping[str, Any], scales: Sequence[int]) -> list[str]:
-    """Say how weights are used otherwise than they were trained, where their tensors fit all the same.
+    """Say how weights are used with other settings than they were trained with, where their tensors fit all the same.
 
     Args:
         description: Of the weights.

@@ -78,7 +78,7 @@ def load_safely(path: str | os.PathLike[str]) -> Any:
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # zip, pickle, EOF and runtime errors alike mean: not a checkpoint we accept
         raise ValueError(
-            f'{path} is damaged or is no checkpoint of tensors alone ({type(error).__name__}); '
+            f'{path} is damaged or is not a checkpoint of tensors alone ({type(error).__name__}); '
             'use a file written by BasicSR, or convert it first.'
         ) from error
 

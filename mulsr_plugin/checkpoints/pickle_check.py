@@ -28,7 +28,7 @@ def check_form(path: Path) -> None:
         Exception: Whatever reading a damaged or forged pickle comes to.
     """
     with open(path, 'rb') as file:
-        is_zip = file.read(4) == b'PK\x03\x04'  # as PyTorch tells them apart
+        is_zip = file.read(4) == b'PK\x03\x04'  # as PyTorch distinguishes them
     if is_zip:
         with open(path, 'rb') as file, zipfile.ZipFile(path) as archive:
             _check_archive(archive, torch._C.PyTorchFileReader(file))

@@ -96,7 +96,7 @@ def load_training_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     state = load_safely(path)
     if not (isinstance(state, dict) and all(isinstance(state.get(key), kind) for key, kind in _STATE.items())):
-        raise ValueError(f'{path} is no training state of BasicSR; name one of the folder training_states.')
+        raise ValueError(f'{path} is not a training state of BasicSR; name one of the folder training_states.')
     return state
 
 

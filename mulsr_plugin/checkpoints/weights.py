@@ -104,7 +104,7 @@ def _what_it_holds(content: Any) -> str:
             "it is a bare state dict, as authors publish; convert an authors' file with "
             '`mulsr convert`, or set path: param_key_g: ~ for one of this network.'
         )
-    return 'it is no checkpoint in the form of BasicSR; give one, such as models/net_g_latest.pth.'
+    return 'it is not a checkpoint in the form of BasicSR; give one, such as models/net_g_latest.pth.'
 
 
 def _likely_reason(own: StateDict, state: StateDict) -> str:

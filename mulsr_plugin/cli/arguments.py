@@ -23,7 +23,7 @@ def whole_number(minimum: int, maximum: int = _LARGEST) -> Callable[[str], int]:
         value = _integer(text)
         if value is None or not minimum <= value <= maximum:
             bound = f'of at least {minimum}' if maximum == _LARGEST else f'from {minimum} to {maximum}'
-            raise argparse.ArgumentTypeError(f'{text} is no whole number {bound}')
+            raise argparse.ArgumentTypeError(f'{text} is not a whole number {bound}')
         return value
 
     return parse
@@ -36,7 +36,7 @@ def above_zero(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
+        raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
     return value
 
 

@@ -83,13 +83,13 @@ def load(args: argparse.Namespace) -> tuple[nn.Module, ExportedSizes]:
     description = weights.description or {}
     scales = description.get('scales', [])
     if args.scale is None and len(scales) != 1:
-        described = f'is for {scales_text(scales)}' if scales else 'does not tell its scale'
+        described = f'is for {scales_text(scales)}' if scales else 'does not state its scale'
         raise ValueError(f'{weights.path} {described}: give --scale.')
     scale = args.scale or scales[0]
     net, _ = network_from_weights(weights, scale, args.opt)
     num_bands = args.bands or getattr(net, 'num_bands', description.get('num_bands'))
     if num_bands is None:
-        raise ValueError(f'{weights.path} does not tell how many bands its cubes have: give --bands.')
+        raise ValueError(f'{weights.path} does not state how many bands its cubes have: give --bands.')
     num_guide_ch = args.guide_channels or getattr(net, 'num_guide_ch', description.get('num_guide_ch'))
     sizes = ExportedSizes(num_bands, scale, num_guide_ch or 3)
     if args.fixed:

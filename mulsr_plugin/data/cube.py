@@ -104,7 +104,7 @@ class SourceScene(NamedTuple):
 
 
 def check_cube(name: str, values: np.ndarray, scale: float, wavelengths: tuple[float, ...] | None = None) -> None:
-    """Refuse an array that is no cube with ``values * scale`` in [0, 1].
+    """Refuse an array that is not a cube with ``values * scale`` in [0, 1].
 
     Args:
         name (str): Scene name for the message.
@@ -136,7 +136,7 @@ def check_cube(name: str, values: np.ndarray, scale: float, wavelengths: tuple[f
 
 
 def in_unit_range(values: np.ndarray, scale: float) -> bool:
-    """Tell whether all of ``values * scale`` are finite and within [0, 1], up to rounding.
+    """Return whether all of ``values * scale`` are finite and within [0, 1], up to rounding.
 
     Args:
         values (ndarray): Real numbers, any shape.

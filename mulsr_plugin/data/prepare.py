@@ -165,7 +165,7 @@ def prepare_dataset(
             stores.add(phase, scene.key, scene.load(), with_rgb)
         _publish_together(list(stores.writers.values()))
     counts = {str(path): len(writer.headers) for path, writer in stores.writers.items()}
-    return Preparation(counts, chosen.missing, chosen.unlisted, stores.told())
+    return Preparation(counts, chosen.missing, chosen.unlisted, stores.notes())
 
 
 def verify_dataset(path: PathLike) -> dict[str, list[str]]:
@@ -250,7 +250,7 @@ class _Stores:
             self.writers[path] = writer.__enter__()
         return self.writers[path]
 
-    def told(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Return the notes of all cubes, each once with its scenes."""
         return tuple(f'{_abridged(sorted(keys))}: {note}' for note, keys in self._notes.items())
 
@@ -271,7 +271,7 @@ def _refuse_existing(paths: Sequence[Path], resume: str | None) -> None:
 
 
 def _lacks_tidying(paths: Sequence[Path], resume: str | None) -> bool:
-    """Tell whether a preparation with this description was killed when all of its stores had appeared.
+    """Return whether a preparation with this description was killed when all of its stores had appeared.
 
     Their descriptions are removed when the last of them has: one store with and one without means that all are there.
     """
@@ -288,7 +288,7 @@ def _tidied(paths: Iterable[Path]) -> dict[str, int]:
 
 
 def _files_of(value: Any) -> list[tuple[str, int, int]]:
-    """Name, size and time of every file that an option names, be it by its folder."""
+    """Return name, size and time of every file that an option names, be it by its folder."""
     if not isinstance(value, (str, os.PathLike)) or not os.path.exists(value):
         return []
     path = Path(value)

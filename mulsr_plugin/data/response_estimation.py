@@ -67,7 +67,7 @@ def estimate_spectral_response(cube: np.ndarray, guide: np.ndarray) -> ResponseE
     spectra, channels = (array.reshape(-1, array.shape[2]).astype(np.float64) for array in (cube, guide))
     if len(spectra) < spectra.shape[1]:
         raise ValueError(
-            f'{len(spectra)} pixels cannot tell the weights of {spectra.shape[1]} bands; use a larger pair.'
+            f'{len(spectra)} pixels cannot determine the weights of {spectra.shape[1]} bands; use a larger pair.'
         )
     # An orthogonal reduction to L equations has the same solution.
     orthogonal, triangular = np.linalg.qr(spectra)

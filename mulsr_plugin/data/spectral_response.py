@@ -70,7 +70,7 @@ Landsat 8 up to the near infrared (coastal, blue, green, red, NIR), and for thei
 
 GAUSSIAN_PREFIX = 'gaussian:'
 GAUSSIAN_CUT = 3  # standard deviations; a tail at the edge of the cube would else be scaled up to a whole channel
-# Shares of a channel's response within the cube: below the first it does not overlap, below the second that is told.
+# Shares of a channel's response within the cube: below the first it does not overlap, below the second a warning is due.
 SMALLEST_SHARE = 0.01
 SMALLEST_SHARE_UNTOLD = 0.5
 _LARGEST_ROW_SUM = 1.001
@@ -92,7 +92,7 @@ def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Seque
 
     What is sampled at wavelengths is normalised to sums of 1. A warning names a channel less than half of whose
     response (its integral over wavelengths) lies within the cube, with that share; a channel with less than 1 % does
-    not overlap and is zero throughout, which a warning tells too.
+    not overlap and is zero throughout, which a warning reports too.
 
     Args:
         name_or_path: See above.

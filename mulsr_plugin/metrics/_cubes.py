@@ -74,7 +74,7 @@ def cube_pair(
         CubePair: Views where possible, half-precision inputs as float32.
 
     Raises:
-        ValueError: The shapes differ or are no cubes, or ``crop_border`` leaves less than the window. Values are
+        ValueError: The shapes differ or are not cubes, or ``crop_border`` leaves less than the window. Values are
             checked by :meth:`CubePair.read`.
     """
     first, second = as_cube(img, names[0]), as_cube(img2, names[1])
@@ -98,7 +98,7 @@ def checked_cube(cube: CubeArray, name: str, device: torch.device | None = None)
         device (torch.device): Where to move it. Default: where it is.
 
     Raises:
-        ValueError: It is no cube.
+        ValueError: It is not a cube.
     """
     tensor = as_cube(cube, name)
     return _checked(tensor, name, device or tensor.device, working_dtype(tensor))

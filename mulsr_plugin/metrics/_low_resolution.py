@@ -12,7 +12,7 @@ Degrade = Callable[[torch.Tensor], Union[torch.Tensor, np.ndarray]]
 
 
 def check_resolutions(img: torch.Tensor, lq: torch.Tensor) -> None:
-    """Refuse a result (H, W, L) that is no whole multiple of its input (h, w, L).
+    """Refuse a result (H, W, L) that is not a whole multiple of its input (h, w, L).
 
     Raises:
         ValueError: Bands differ, or sizes are not in one whole ratio.

@@ -41,7 +41,7 @@ def calculate_hsi_psnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **
 
 @METRIC_REGISTRY.register()
 def calculate_mpsnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
-    """Mean over bands of the peak signal-to-noise ratio at peak 1 (MPSNR), in dB.
+    """Return mean over bands of the peak signal-to-noise ratio at peak 1 (MPSNR), in dB.
 
     The peak is 1 for every band, not the band's own maximum.
 

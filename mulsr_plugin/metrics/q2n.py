@@ -23,7 +23,7 @@ def calculate_q2n(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwarg
     ``|cov(z, w)| * 2 / (var(z) + var(w)) * 2 |mean z| |mean w| / (|mean z|^2 + |mean w|^2)``.
 
     Follows the program of the index's authors that the pansharpening toolboxes share: blocks of 32 x 32 pixels side by
-    side; images that are no multiple of 32 are continued by reflection at the right and lower border; in every block
+    side; images that are not a multiple of 32 are continued by reflection at the right and lower border; in every block
     each band of both cubes is shifted and scaled so that the reference has mean 1 and sample standard deviation 1 there
     (padding bands become 1). Two deviations: values are not rounded to integers, which would spoil cubes in [0, 1]; and
     a band that is constant in the block of the reference is shifted only, where they divide by 2.2e-16. A block without

@@ -131,6 +131,6 @@ class BandStep:
                     tensor.copy_(before[tensor]) if tensor in before else tensor.zero_()
 
     def _optimized(self) -> list[Tensor]:
-        """Weights, and what the optimiser has stored of each so far."""
+        """Return weights, and what the optimiser has stored of each so far."""
         weights = [weight for group in self._optimizer.param_groups for weight in group['params']]
         return [*weights, *(tensor for state in self._optimizer.state.values() for tensor in state.values())]

@@ -159,4 +159,4 @@ class CheckpointedModel(SRModel):
         """Warn of weights used with settings other than those trained with, where their tensors fit all the same."""
         differences = other_use(description, self.opt['network_g'], used_scales(self.opt))
         if differences:
-            get_root_logger().warning(f'{path} was trained for {", ".join(differences)}; make sure that this is meant.')
+            get_root_logger().warning(f'{path} was trained for {", ".join(differences)}; make sure this is intended.')

@@ -231,7 +231,7 @@ class HSISRModel(CheckpointedModel):
             return degrade_batch(gt, self.training_degradation(), [np.random.default_rng(seed) for seed in seeds])
 
     def training_degradation(self) -> Degradation:
-        """What degrades the batch at hand."""
+        """Return what degrades the batch at hand."""
         return self.degradations[0]
 
     def seeds_of_samples(self, data: Mapping[str, Any]) -> Sequence[Any]:
@@ -345,7 +345,7 @@ class HSISRModel(CheckpointedModel):
         guard.check(current_iter, self.opt['train'], self.get_current_learning_rate()[0])
 
     def losses(self, bands: Sequence[int] | None) -> dict[str, Tensor]:
-        """Losses, by their names in the log, of the bands given (None: all) against the ground truth.
+        """Return losses, by their names in the log, of the bands given (None: all) against the ground truth.
 
         A network that can return its cube before refinement (``return_coarse``, PZRes-Net) is trained on both, as by
         its authors: the losses are added.
@@ -357,7 +357,7 @@ class HSISRModel(CheckpointedModel):
         return {'l_pix': self.compare(self.run_training(bands), gt)}
 
     def compare(self, result: Tensor, gt: Tensor) -> Tensor:
-        """Pixel loss of a result.
+        """Return pixel loss of a result.
 
         Raises:
             RunError: The network returns another shape than that of the ground truth.
@@ -428,7 +428,7 @@ class HSISRModel(CheckpointedModel):
             torch._foreach_add_(averages, current, alpha=1 - decay)
 
     def evaluation_network(self) -> nn.Module:
-        """Network whose results are validated: the averaged weights where they are kept, without DDP's wrapper."""
+        """Return the network that is validated: with averaged weights where they are kept, without DDP's wrapper."""
         return self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
 
     @torch.no_grad()
@@ -451,7 +451,7 @@ class HSISRModel(CheckpointedModel):
         return {name: output.float().clamp(0, 1) for name, output in outputs.items()}
 
     def predict_outputs(self, net: nn.Module, bands: Sequence[int]) -> dict[str, Tensor]:
-        """Raw outputs of ``net`` for ``bands``, in parts as the ``val`` block says."""
+        """Return raw outputs of ``net`` for ``bands``, in parts as the ``val`` block says."""
         val = self.opt.get('val') or {}
         rgb = self.rgb if self.is_guided else None
         most, precision = val.get('bands_per_chunk') or 'auto', val.get('precision') or 'fp32'
@@ -479,7 +479,7 @@ def _check_gpus(opt: Mapping[str, Any]) -> None:
 
 
 def validation_tile(val: Mapping[str, Any]) -> Tile | None:
-    """How the ``val`` block says to cut images; None for not at all."""
+    """Return how the ``val`` block says to cut images; None for not at all."""
     if val.get('tile_size') is None:
         return None
     return Tile(val['tile_size']) if val.get('tile_halo') is None else Tile(val['tile_size'], val['tile_halo'])

@@ -3,7 +3,7 @@
 A band-wise network is run on a few bands at a time, which changes no result. Where one band does not fit, the image
 is cut into tiles that are computed with a halo of their surroundings. That does change the result of a network whose
 pixels depend on the whole image, such as MulSR with its scans of whole rows and columns:
-:func:`measure_tile_deviation` tells by how much.
+:func:`measure_tile_deviation` measures by how much.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mulsr_plugin.utils.memory import free_memory, peak_of_tensors
 DEFAULT_HALO = 64
 # Libraries take workspaces that nobody announces, and other processes want memory too.
 _USABLE_SHARE = 0.7
-# Pixels of all bands computed at a time on a CPU: more are no faster, but leave its caches.
+# Pixels of all bands computed at a time on a CPU: more are not faster, but leave its caches.
 _MOST_PIXELS_ON_CPU = 256 * 256
 # Networks that walk through the bands, one needing the one before, hardly need more memory for more of them.
 _WALKING_SHARE = 0.1
@@ -109,14 +109,14 @@ class _Span(NamedTuple):
 
 
 def is_guided(net: nn.Module) -> bool:
-    """Tell whether a network takes a guide image besides the low-resolution cube."""
+    """Return whether a network takes a guide image besides the low-resolution cube."""
     parameters = _forward_parameters(net)
     required = [p for p in parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     return 'rgb' in parameters or len(required) > 1
 
 
 def is_bandwise(net: nn.Module) -> bool:
-    """Tell whether a network can be asked for some bands only."""
+    """Return whether a network can be asked for some bands only."""
     return 'bands' in _forward_parameters(net)
 
 
@@ -309,7 +309,7 @@ def _measure_need(net: nn.Module, lq: Tensor, rgb: Tensor | None, scale: int, pr
 
     if not is_bandwise(net):
         return MemoryNeed(shared=need_of(range(lq.shape[1])), per_band=0.0)
-    # one band and two tell what they share; not the first band, which takes less where one needs the one before
+    # one band and two show what they share; not the first band, which takes less where one needs the one before
     one, two = need_of([1]), need_of([1, 2])
     return MemoryNeed(shared=max(0.0, 2 * one - two), per_band=max(0.0, two - one))
 

@@ -124,18 +124,18 @@ class MulSRModel(HSISRModel):
         for scale in scales or ():
             if data.get('gt_size', 0) % scale:
                 raise ValueError(
-                    f'gt_size {data.get("gt_size")} is no multiple of scale {scale} in train: scales; '
+                    f'gt_size {data.get("gt_size")} is not a multiple of scale {scale} in train: scales; '
                     'choose a gt_size that every scale divides.'
                 )
         return [self.build_degradation(scale) for scale in scales] if scales else super().build_degradations()
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Advance the schedule; BasicSR calls this before every batch, so it also tells the iteration."""
+        """Advance the schedule; BasicSR calls this before every batch, so it also carries the iteration."""
         self.current_iter = current_iter
         super().update_learning_rate(current_iter, warmup_iter)
 
     def training_degradation(self) -> Degradation:
-        """What degrades the batch at hand; of several scales the one that ``manual_seed`` and the iteration say."""
+        """Return what degrades the batch at hand; of several scales the one drawn by ``manual_seed`` and iteration."""
         number = np.random.default_rng((self.opt['manual_seed'], self.current_iter)).integers(len(self.degradations))
         return self.degradations[number]
 
@@ -177,7 +177,7 @@ class MulSRModel(HSISRModel):
         return totals
 
     def _graph(self) -> BandStep | None:
-        """The recorded step for batches of this shape; None, for good, once a step could not be recorded."""
+        """Return the recorded step for batches of this shape; None, for good, once a step could not be recorded."""
         shapes = (self.lq.shape, self.rgb.shape)
         if shapes not in self._graphs:
             try:
@@ -202,7 +202,7 @@ class MulSRModel(HSISRModel):
         return step
 
     def losses(self, bands: Sequence[int] | None) -> dict[str, Tensor]:
-        """Losses, by their names in the log, of the bands given; with a small-scale head also that of its image."""
+        """Return losses of the bands given by their names in the log; with a small-scale head also that of its image."""
         if self.cri_small is None:
             return super().losses(bands)
         gt = self.gt if bands is None else self.gt[:, list(bands)]
@@ -210,7 +210,7 @@ class MulSRModel(HSISRModel):
         return self._compare(large, small, gt)
 
     def losses_of_triples(self, triples: Tensor, rgb: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        """Losses of one band per image, given as what the network sees of the cube.
+        """Return losses of one band per image, given as what the network sees of the cube.
 
         Args:
             triples: Both neighbours and the band, (B, 3, h, w).
@@ -229,7 +229,7 @@ class MulSRModel(HSISRModel):
         return losses
 
     def predict_outputs(self, net: nn.Module, bands: Sequence[int]) -> dict[str, Tensor]:
-        """Raw outputs for ``bands``: ``result``, and ``small`` (half the size) with a small-scale head."""
+        """Return raw outputs for ``bands``: ``result``, and ``small`` (half the size) with a small-scale head."""
         if not self.opt['network_g'].get('small_scale_head'):
             return super().predict_outputs(net, bands)
         val = self.opt.get('val') or {}

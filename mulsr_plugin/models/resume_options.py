@@ -40,7 +40,7 @@ def prepare_resume(opt: Mapping[str, Any]) -> None:
         return
     if Path(path['resume_state']).resolve().parent != Path(path['training_states']).resolve():
         raise ValueError(
-            f'The run to resume is called otherwise than {opt["name"]!r}: {path["resume_state"]} is not in '
+            f'The run to resume is not named {opt["name"]!r}: {path["resume_state"]} is not in '
             f'{path["training_states"]}; set its name in the option file.'
         )
     if 'network_g' not in (path.get('ignore_resume_networks') or []):
@@ -124,5 +124,5 @@ def _check_length(state: Mapping[str, Any], total_iter: int) -> None:
 
 
 def _is_validation_set(place: str) -> bool:
-    """Tell whether an option changes what a data set for validation gives; a store that was moved is the same."""
+    """Return whether an option changes what a data set for validation gives; a store that was moved is the same."""
     return place.startswith('datasets: ') and not place.startswith('datasets: train') and 'dataroot' not in place

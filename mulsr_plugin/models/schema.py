@@ -261,7 +261,7 @@ def _check_val(val: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
         for key, size in sizes.items():
             if size % scale:
                 raise ValueError(
-                    f'val: {key} {size} is no multiple of the scale {scale} of data set {data.get("name")!r}; '
+                    f'val: {key} {size} is not a multiple of the scale {scale} of data set {data.get("name")!r}; '
                     'choose one that is.'
                 )
     _check_tiles(val, opt['network_g'])

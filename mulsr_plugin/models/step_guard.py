@@ -55,7 +55,7 @@ class StepGuard:
 
     @torch.no_grad()
     def is_good(self) -> bool:
-        """Tell, for all processes alike, whether losses and weights are finite; counts what is not."""
+        """Return, for all processes alike, whether losses and weights are finite; counts what is not."""
         values = [*self._losses, *torch._foreach_norm(self._weights)]
         self._losses = []
         is_finite = torch.stack([value.float().reshape(()) for value in values]).isfinite().all()
@@ -84,7 +84,7 @@ class StepGuard:
 
         Args:
             iteration: For the message.
-            train: The ``train`` block of the options, which tells what may be the cause.
+            train: The ``train`` block of the options, which shows what may be the cause.
             learning_rate: That of the last step.
 
         Raises:
@@ -121,5 +121,5 @@ def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:
 
 
 def total_loss(losses: Mapping[str, Tensor]) -> Tensor:
-    """Sum of scalar losses, to be differentiated."""
+    """Return sum of scalar losses, to be differentiated."""
     return torch.stack(list(losses.values())).sum()

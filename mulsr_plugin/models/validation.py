@@ -44,7 +44,7 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
         save_img: Whether to write false-colour pictures.
 
     Raises:
-        ValueError: ``crop_size`` is no multiple of the scale or a band index is out of range.
+        ValueError: ``crop_size`` is not a multiple of the scale or a band index is out of range.
     """
     options = model.opt['val']
     rank, world_size = get_dist_info()
@@ -97,7 +97,7 @@ def _validate_image(
 
 
 def _uses_tensorboard(model: Any) -> bool:
-    """Tell as BasicSR does; asking its writer would not do, for only the first process has one."""
+    """Decide as BasicSR does; asking its writer would not do, as only the first process has one."""
     return model.is_train and model.opt['logger']['use_tb_logger'] and 'debug' not in model.opt['name']
 
 
@@ -119,13 +119,13 @@ def central_crop(sample: Mapping[str, Any], side: int | None, scale: int) -> dic
         scale: Scale factor.
 
     Raises:
-        ValueError: ``side`` is no multiple of the scale, or larger than the image.
+        ValueError: ``side`` is not a multiple of the scale, or larger than the image.
     """
     sample = dict(sample)
     if side is None:
         return sample
     if side % scale:
-        raise ValueError(f'crop_size {side} is no multiple of the scale {scale}; choose one that is.')
+        raise ValueError(f'crop_size {side} is not a multiple of the scale {scale}; choose one that is.')
     height, width = sample['lq'].shape[-2:]
     lq_side = side // scale
     if lq_side > min(height, width):

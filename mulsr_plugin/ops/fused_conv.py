@@ -59,7 +59,7 @@ def fused_conv2d(
 
 
 def _can_fuse(x: Tensor, *others: Tensor | None) -> bool:
-    """Tell whether the fused operators take these tensors; they know no gradient and no tracing."""
+    """Return whether the fused operators take these tensors; they know no gradient and no tracing."""
     tensors = [x, *(other for other in others if other is not None)]
     if any(tensor.device.type != 'cpu' for tensor in tensors) or not x.numel():
         return False
@@ -77,7 +77,7 @@ def _can_fuse(x: Tensor, *others: Tensor | None) -> bool:
 
 @cache
 def _fused_dtypes() -> frozenset[torch.dtype]:
-    """Number formats for which this build of PyTorch and this processor have the fused operators."""
+    """Return number formats for which this build of PyTorch and this processor have the fused operators."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_convolution_pointwise')):
         return frozenset()
     dtypes = {torch.float32}
@@ -95,7 +95,7 @@ class FusedConv2d(nn.Conv2d):
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Tell whether the channels of a pixel lie side by side in memory.
+    """Return whether the channels of a pixel lie side by side in memory.
 
     Unlike `is_contiguous(memory_format=torch.channels_last)` this is False for an ordinary one-channel image.
 

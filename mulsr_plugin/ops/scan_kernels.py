@@ -32,7 +32,7 @@ _failed = False
 
 
 def is_supported(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Tell whether the kernels take these maps and weights.
+    """Return whether the kernels take these maps and weights.
 
     Args:
         x (Tensor): Features, (B, C, H, W).
@@ -117,7 +117,7 @@ def sweep_backward(
 
 
 def _launch(kernel: Any, x: torch.Tensor, *args: torch.Tensor, **options: Any) -> bool:
-    """Run a kernel with one program per image; tell whether it could be run."""
+    """Run a kernel with one program per image; return whether it could be run."""
     global _failed
     try:
         with torch.cuda.device_of(x):

@@ -38,7 +38,7 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
             run was asked for without torchrun.
     """
     if 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ:
-        # PyTorch 2.5 runs code from files unless told not to, and BasicSR's own networks and losses do not tell it
+        # PyTorch 2.5 runs code from files unless asked not to, and BasicSR's own networks and losses do not ask
         os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     arguments = [word.replace('--local-rank', '--local_rank', 1) for word in sys.argv[1:]]
     arguments = _with_option_file_found(arguments)
@@ -50,7 +50,7 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
     wants_gpu = written.get('num_gpu') != 0
     on_cpu = launcher == 'pytorch' and not (wants_gpu and torch.cuda.is_available())
     if on_cpu:
-        # BasicSR would start NCCL, which needs GPUs: start gloo here and tell it of no launcher
+        # BasicSR would start NCCL, which needs GPUs: start gloo here and give it no launcher
         torch.distributed.init_process_group('gloo')
         arguments = others
     program, sys.argv = sys.argv, [sys.argv[0], *arguments]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 # EX_TEMPFAIL of sysexits.h, "try again later"; a shell reports 130 or 143 for a process that these signals kill
 EXIT_STOPPED = 75
-# torchrun passes on a signal that a cluster has sent to every process already: that is no second request
+# torchrun passes on a signal that a cluster has sent to every process already: which is not a second request
 REPEAT_AFTER = 2.0  # seconds
 _TIME_BUDGET = 'The time budget'
 
@@ -104,7 +104,7 @@ def shield_workers(loader: DataLoader) -> None:
     """Let loader workers outlive stop signals that are meant for the training.
 
     Ctrl-C and some clusters signal every process of a run. A worker that dies of it would fail the iteration that the
-    training wants to finish. Workers still end with the main process, and when it tells them to.
+    training wants to finish. Workers still end with the main process, and when it asks them to.
 
     Args:
         loader: Its workers must not have been started yet.
@@ -115,7 +115,7 @@ def shield_workers(loader: DataLoader) -> None:
 def _start_shielded(start: Callable[[int], None] | None, worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):  # macOS has none
-        # PyTorch's own handler of SIGTERM cannot be told to look at who has sent it
+        # PyTorch's own handler of SIGTERM cannot be made to look at who has sent it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_parent_says_so, daemon=True).start()
     if start is not None:

@@ -127,7 +127,7 @@ class Trainer:
             )
 
     def _layout(self) -> list[int]:
-        """What must be the same for a position within an epoch to mean the same samples."""
+        """Return what must be the same for a position within an epoch to mean the same samples."""
         return [len(self.sampler.dataset), self.sampler.num_samples, self.batch_size, self.opt['world_size']]
 
     def _extra_training_state(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class Trainer:
             return {}
         try:
             return {'gpu_percent': torch.cuda.utilization(self.model.device)}
-        except Exception:  # NVIDIA's errors share no class but this one, and no figure is worth the run
+        except Exception:  # NVIDIA's errors have only this class in common, and no figure is worth the run
             return {}
 
     def _save_and_validate(self) -> None:

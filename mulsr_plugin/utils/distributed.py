@@ -13,7 +13,7 @@ Result = TypeVar('Result')
 def world_size() -> int:
     """Return the number of processes of a run, 1 for one that is not distributed.
 
-    BasicSR's ``get_dist_info`` tells the same, but importing it registers the models, which need this module.
+    BasicSR's ``get_dist_info`` returns the same, but importing it registers the models, which need this module.
     """
     return torch.distributed.get_world_size() if _is_distributed() else 1
 
@@ -42,7 +42,7 @@ def shared_by_first(function: Callable[..., Result], *arguments: Any) -> Result:
 
 
 def any_of(flag: bool, device: torch.device) -> bool:
-    """Tell every process of a distributed run whether ``flag`` is set in at least one of them."""
+    """Return to every process of a distributed run whether ``flag`` is set in at least one of them."""
     if world_size() == 1:
         return flag
     flags = torch.tensor(int(flag), device=device)

@@ -33,7 +33,7 @@ def read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is no text file in UTF-8 ({error.reason}); correct or replace it.') from error
+        raise ValueError(f'{path} is not a UTF-8 text file ({error.reason}); correct or replace it.') from error
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process of this machine, other than this one, has a number."""
+    """Return whether a process of this machine, other than this one, has a number."""
     if pid == os.getpid():  # a process before us had it
         return False
     try:
@@ -162,10 +162,10 @@ def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> It
 
 
 def _exchange(folder: Path, targets: Sequence[Path]) -> None:
-    """Put several files that belong together into place, the last of which tells how the others are read.
+    """Put several files that belong together into place, the last of which says how the others are read.
 
     The old last one goes first and the new one comes last: a process that is killed on the way leaves the old files,
-    the new ones, or some that are not read for want of the last. The old ones then lie in ``folder``.
+    the new ones, or some that are not read because the last is missing. The old ones then lie in ``folder``.
     """
     old = folder / 'old'
     old.mkdir()
@@ -185,7 +185,7 @@ def _exchange(folder: Path, targets: Sequence[Path]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file to the disk, so that a full disk is told now."""
+    """Bring a file to the disk, so that a full disk is reported now."""
     with open(path, 'rb+') as file:
         os.fsync(file.fileno())
 
@@ -197,7 +197,7 @@ def _refuse_existing(targets: Sequence[Path], overwrite: bool) -> None:
 
 
 def write_error(path: Path, error: Exception, kept: str = 'nothing was kept', full_disk: int = _FULL_DISK) -> OSError:
-    """Return the error that tells a user why ``path`` was not written and what to do.
+    """Return the error that says why ``path`` was not written and what to do.
 
     Args:
         path (Path): The output.

@@ -25,7 +25,7 @@ class OutputLock:
         output (Path): What will be written; its folder must exist.
 
     Raises:
-        BlockingIOError: Another process has the lock; the sentence tells which.
+        BlockingIOError: Another process has the lock; the message names it.
         OSError: The folder cannot be written.
     """
 

@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Assumed where the system does not tell (neither Linux nor another Unix).
+# Assumed where the system does not report it (neither Linux nor another Unix).
 _UNKNOWN_FREE_MEMORY = 2 << 30
 
 
@@ -144,7 +144,7 @@ def forget_peak_of_process() -> float | None:
     """Let the peak memory of the process begin anew.
 
     Returns:
-        float | None: Its present memory in MiB; None where only Linux could tell.
+        float | None: Its present memory in MiB; None where only Linux reports it.
     """
     if sys.platform != 'linux':
         return None

@@ -48,7 +48,7 @@ def check_keys(block: Mapping[str, Any], allowed: Iterable[str], where: str) -> 
         where: Name of the block in the option file, for the message.
 
     Raises:
-        ValueError: The block is no mapping, or a key is unknown; the message suggests the closest legal key.
+        ValueError: The block is not a mapping, or a key is unknown; the message suggests the closest legal key.
     """
     _check_is_block(block, where)
     names = sorted(name for name in allowed if isinstance(name, str))
@@ -78,7 +78,7 @@ def require(block: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
     """Refuse a block that lacks one of ``keys``.
 
     Raises:
-        ValueError: The block is no mapping, or a key is absent or None.
+        ValueError: The block is not a mapping, or a key is absent or None.
     """
     _check_is_block(block, where)
     for key in keys:
@@ -94,11 +94,11 @@ def _check_is_block(block: Any, where: str) -> None:
 def check_constructor_options(block: Mapping[str, Any], constructor: Callable[..., Any], where: str) -> None:
     """Check ``block`` (without ``type``) against the parameters of the class that it will be passed to.
 
-    Values are checked as far as defaults tell what they are: true or false, a text, or a number with a fraction. Whole
+    Values are checked as far as defaults show what they are: true or false, a text, or a number with a fraction. Whole
     numbers are bounded by ``LARGEST_OF_NETWORK``.
 
     Raises:
-        ValueError: A key is no parameter of the class, a parameter without default is missing, or a value is wrong.
+        ValueError: A key is not a parameter of the class, a parameter without default is missing, or a value is wrong.
     """
     parameters = inspect.signature(constructor).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -189,7 +189,7 @@ _BOUNDED = Rule(lambda v: not isinstance(v, int) or abs(v) <= LARGEST_OF_NETWORK
 
 
 def _is_number(value: Any) -> bool:
-    """Tell numbers from truth values, NaN, infinity and what float32 cannot square."""
+    """Distinguish numbers from truth values, NaN, infinity and what float32 cannot square."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
@@ -259,7 +259,7 @@ def read_option_file(path: str | os.PathLike[str], *blocks: str) -> dict[str, An
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no YAML file, or lacks one of the ``blocks``.
+        ValueError: It is not a YAML file, or lacks one of the ``blocks``.
     """
     path = Path(path)
     if not path.is_file():
@@ -269,7 +269,7 @@ def read_option_file(path: str | os.PathLike[str], *blocks: str) -> dict[str, An
     try:
         opt = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f'{path} is no YAML file ({" ".join(str(error).split())}); correct that place.') from error
+        raise ValueError(f'{path} is not a YAML file ({" ".join(str(error).split())}); correct that place.') from error
     if not isinstance(opt, dict):
         raise ValueError(f'{path} holds no block of options; write "key: value" lines, as in those of `mulsr options`.')
     missing = [name for name in blocks if name not in opt]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MASTER = 'git+https://github.com/XPixelGroup/BasicSR'
-# BasicSR's own scripts, the second door, exact resume, several processes; the network against the authors' figures;
+# both launchers, exact resume, several processes; the network against the authors' figures;
 # files that try to run code; faults of stores
 TESTS = [
     'tests/test_stock_scripts.py',

@@ -198,7 +198,7 @@ def growth(life: Life) -> float:
 
 
 def summarise(reference: Life, rounds: dict[str, list[Life]], differing: list[str], seconds: float) -> dict[str, Any]:
-    """Count what happened; ``sound`` tells whether all of it is as it should be."""
+    """Count what happened; ``sound`` says whether all of it is as it should be."""
     lives = [life for round_lives in rounds.values() for life in round_lives]
     logged = [(iteration, loss) for life in lives for iteration, loss in life.losses.items()]
     wrong = [iteration for iteration, loss in logged if reference.losses.get(iteration) != loss]

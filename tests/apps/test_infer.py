@@ -251,7 +251,7 @@ def test_tiles_are_measured_and_reported(job, log):
     )
     whole = expected_result(job)
     assert np.abs(read_cube(job.output).values / 2047 - whole).max() < 20 * report.deviation.maximum
-    # a tile as large as the image is no tile
+    # a tile as large as the image is not a tile
     assert infer(changed(job, tile_size=48, force=True)).tile is None
 
 
@@ -379,7 +379,10 @@ def test_nothing_is_left_behind(job, monkeypatch):
 @pytest.mark.parametrize(
     'make, message',
     [
-        (lambda job: changed(job, output=Path('')), r'The output \. is no name of a file: give one, such as sr\.tif'),
+        (
+            lambda job: changed(job, output=Path('')),
+            r'The output \. is not a name of a file: give one, such as sr\.tif',
+        ),
         (lambda job: changed(job, output=Path('sr.xyz')), r'sr\.xyz: no writer for \.xyz; choose one of \.mat'),
         (lambda job: changed(job, device='cuda:0'), 'The device is cuda:0, but PyTorch sees no GPU'),
         (lambda job: changed(job, device='gpu'), 'The device is gpu, expected auto, cpu, cuda or cuda:N'),

@@ -217,8 +217,8 @@ def test_export_takes_scale_and_bands_from_the_description(saved, tmp_path):
     torch.save({'params': load_safely(both)['params']}, bare)
     for path, options, message in (
         (both, (), 'net.pth is for x2 and x4: give --scale'),
-        (bare, (), 'bare.pth does not tell its scale: give --scale'),
-        (bare, ('--scale', '4'), 'does not tell how many bands its cubes have: give --bands'),
+        (bare, (), 'bare.pth does not state its scale: give --scale'),
+        (bare, ('--scale', '4'), 'does not state how many bands its cubes have: give --bands'),
     ):
         with pytest.raises(ValueError, match=message):
             sizes(path, *options)

@@ -36,7 +36,7 @@ def test_cut_safetensors(tmp_path, state, keep):
     path = tmp_path / 'a.safetensors'
     save_atomically({'params': state}, path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r'a\.safetensors is damaged or is no checkpoint of tensors alone'):
+    with pytest.raises(ValueError, match=r'a\.safetensors is damaged or is not a checkpoint of tensors alone'):
         load_safely(path)
 
 

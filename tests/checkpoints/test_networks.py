@@ -44,7 +44,7 @@ def test_option_file_says_what_weights_do_not(tmp_path):
 @pytest.mark.parametrize(
     'content, message',
     [
-        ('a: [', 'is no YAML file'),
+        ('a: [', 'is not a YAML file'),
         ('name: x', 'has no block network_g'),
         ('network_g: {type: Nobody}', "names the network 'Nobody', which is not registered"),
         ('network_g: {type: MulSR, num_fat: 8}', "Unknown option 'num_fat' in network_g of .*did you mean 'num_feat'"),
@@ -65,7 +65,7 @@ def test_files_that_hold_no_weights(tmp_path):
     with pytest.raises(FileNotFoundError, match='There is no checkpoint'):
         network_from_weights(read_weights(tmp_path / 'none.pth'), 4)
     (tmp_path / 'text.pth').write_text('no checkpoint')
-    with pytest.raises(ValueError, match='is damaged or is no checkpoint'):
+    with pytest.raises(ValueError, match='is damaged or is not a checkpoint'):
         network_from_weights(read_weights(tmp_path / 'text.pth'), 4)
     for content in ([1, 2], {'epoch': 3}, {}):
         torch.save(content, tmp_path / 'other.pth')

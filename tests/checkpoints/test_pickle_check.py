@@ -43,7 +43,7 @@ def test_code_in_a_checkpoint_is_refused(tmp_path, monkeypatch, name, forced):
         torch.save({'epoch': 0, 'iter': 1, 'optimizers': [payload], 'schedulers': []}, path)
     else:
         torch.save({'params': payload}, path, _use_new_zipfile_serialization=name == 'zip.pth')
-    with pytest.raises(ValueError, match=f'{name} is damaged or is no checkpoint of tensors alone'):
+    with pytest.raises(ValueError, match=f'{name} is damaged or is not a checkpoint of tensors alone'):
         load_safely(path)
     assert not (tmp_path / 'owned').exists()
     if not forced and name == 'zip.pth':  # the payload does work

@@ -52,7 +52,7 @@ def test_command_takes_the_averaged_weights_there_and_back(tmp_path, capsys):
         ({'w': torch.ones(1)}, 'params', 'it is a bare state dict'),
         ({'epoch': 1, 'iter': 2, 'optimizers': [], 'schedulers': []}, 'params', 'it is a training state'),
         ([1, 2], 'params', 'it holds list; give a checkpoint in the form of BasicSR.'),
-        ({'params': {'w': 1}}, 'params', 'it is no checkpoint in the form of BasicSR'),
+        ({'params': {'w': 1}}, 'params', 'it is not a checkpoint in the form of BasicSR'),
     ],
 )
 def test_files_without_the_weights_wanted_say_what_they_hold(content, key, hint):

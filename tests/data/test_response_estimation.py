@@ -98,7 +98,7 @@ def test_unfit_pairs_are_explained(tmp_path: Path) -> None:
     cube = random_cube(8, 4)
     with pytest.raises(ValueError, match='expected equal sizes'):
         estimate_spectral_response(cube, cube[:4])
-    with pytest.raises(ValueError, match='9 pixels cannot tell the weights of 31 bands'):
+    with pytest.raises(ValueError, match='9 pixels cannot determine the weights of 31 bands'):
         estimate_spectral_response(random_cube(3), random_cube(3))
     with pytest.raises(ValueError, match='No positive weights of the bands make channel 2'):
         estimate_spectral_response(cube, np.stack([cube[..., 0], -cube[..., 1]], axis=2))

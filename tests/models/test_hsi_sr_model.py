@@ -175,7 +175,7 @@ class Evil:
 def test_weights_never_run_code(tiny_stores, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'evil.pth').write_bytes(pickle.dumps({'params': Evil()}))
-    with pytest.raises(ValueError, match=r'evil\.pth is damaged or is no checkpoint of tensors alone'):
+    with pytest.raises(ValueError, match=r'evil\.pth is damaged or is not a checkpoint of tensors alone'):
         build(tiny_stores, tmp_path, lambda opt: opt['path'].update(pretrain_network_g='evil.pth'))
     assert not (tmp_path / 'pwned').exists()
 
@@ -217,7 +217,10 @@ def test_missing_weights(tiny_stores, tmp_path):
         (lambda opt: opt['train'].update(ema_decay=None), 'ema_decay is None, expected a number'),
         (lambda opt: opt['train']['pixel_opt'].update(reduction='sum'), 'reduction is .sum., expected one of mean'),
         (lambda opt: opt['val'].pop('save_img'), "val has no 'save_img'"),
-        (lambda opt: opt['val'].update(crop_size=18), "crop_size 18 is no multiple of the scale 4 of data set 'tiny'"),
+        (
+            lambda opt: opt['val'].update(crop_size=18),
+            "crop_size 18 is not a multiple of the scale 4 of data set 'tiny'",
+        ),
         (lambda opt: opt['val']['metrics']['psnr'].update(type='calculate_psnr'), 'measures 8-bit pictures, not cubes'),
         (lambda opt: opt['logger'].pop('print_freq'), "logger has no 'print_freq'"),
         (lambda opt: opt['datasets'].update(val_2=opt['datasets']['val']), "both named 'tiny'"),

@@ -117,7 +117,7 @@ def test_processes_draw_the_same_scale_but_other_noise(tiny_stores, tmp_path):
         (lambda opt: None, {'scales': [2, 4]}, 'degrade: false belong together'),
         (lambda opt: opt['datasets']['train'].update(degrade=False), {}, 'degrade: false belong together'),
         (mixed, {'scales': [2, 6]}, 'scales has 6, which network_g does not accept'),
-        (mixed_with_six, {'scales': [2, 6]}, 'gt_size 16 is no multiple of scale 6'),
+        (mixed_with_six, {'scales': [2, 6]}, 'gt_size 16 is not a multiple of scale 6'),
         (lambda opt: None, {'band_update': 'perband'}, 'band_update is .perband., expected one of per_band, joint'),
         (lambda opt: opt.update(network_g={'type': 'BicubicUpsampler'}), {}, 'set model_type: HSISRModel'),
     ],

@@ -72,7 +72,7 @@ def changed(opt: dict[str, Any], path: Path_, change: str, value: Any = None) ->
 
 
 def run(opt: dict[str, Any], folder: Path, *arguments: str, is_train: bool) -> None:
-    """Do with options what the second door does with an option file, up to the first training step."""
+    """Do with options what the plugin's own launcher does with an option file, up to the first training step."""
     file = folder / 'fuzzed.yml'
     file.write_text(yaml.safe_dump(opt), encoding='utf-8')
     with patch.object(sys, 'argv', ['train', '-opt', str(file), *arguments]):

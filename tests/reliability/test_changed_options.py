@@ -119,7 +119,7 @@ def test_a_state_of_another_run_is_refused(folder):
     """It would go with the weights of this run."""
     state = str(folder / 'experiments' / 'twin' / 'training_states' / '5.state')
     log = resumed(folder, 'foreign', lambda opt: opt['path'].update(resume_state=state), auto=False, expect=1)
-    assert "error: The run to resume is called otherwise than 'foreign'" in log
+    assert "error: The run to resume is not named 'foreign'" in log
 
 
 def test_left_out_networks_are_told(folder):

@@ -145,7 +145,7 @@ def test_truncated_at_every_percent(tmp_path):
     size = os.path.getsize(path)
     for percent in range(99, -1, -1):
         os.truncate(path, size * percent // 100)
-        with pytest.raises(ValueError, match=r'a\.pth is damaged or is no checkpoint'):
+        with pytest.raises(ValueError, match=r'a\.pth is damaged or is not a checkpoint'):
             load_safely(path)
 
 

@@ -107,5 +107,5 @@ def test_keys_of_files_hold_no_paths(tmp_path):
 
 def test_lists_that_are_no_text(tmp_path):
     (tmp_path / 'split.txt').write_bytes(b'[train]\n\xff\xfe')
-    with pytest.raises(ValueError, match=r'split\.txt is no text file in UTF-8'):
+    with pytest.raises(ValueError, match=r'split\.txt is not a UTF-8 text file'):
         read_split(tmp_path / 'split.txt')

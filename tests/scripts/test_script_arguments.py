@@ -36,12 +36,12 @@ def folder(tmp_path, monkeypatch):
         ('dev.soak', ['--out', 'full'], 'full exists already and is left as it is: remove it or name another --out'),
         ('dev.soak', ['--out', 'file/x'], 'Not a directory'),
         ('dev.soak', ['--minutes', 'nan'], '--minutes is nan, expected a number of at least 0'),
-        ('dev.soak', ['--iterations', '0'], 'argument --iterations: 0 is no whole number of at least 1'),
+        ('dev.soak', ['--iterations', '0'], 'argument --iterations: 0 is not a whole number of at least 1'),
         ('dev.soak', ['--kill-after', '5', '1'], '--kill-after takes the shortest and the longest time'),
         (
             'dev.measure_tiles',
             ['--weights', 'w.pth', '--dataroot', 'x', '--scenes', 'a', '--halos', '-1'],
-            '-1 is no whole',
+            '-1 is not a whole',
         ),
         (
             'dev.speed.run',
@@ -49,20 +49,20 @@ def folder(tmp_path, monkeypatch):
             'There is no cube store at nowhere',
         ),
         ('dev.speed.run', ['--cases', 'nothing'], "invalid choice: 'nothing'"),
-        ('dev.speed.run', ['--scene-bands', '99'], '99 is no whole number from 1 to 31'),
+        ('dev.speed.run', ['--scene-bands', '99'], '99 is not a whole number from 1 to 31'),
         ('dev.speed.run', ['--reference', 'nowhere'], 'nowhere'),
         (
             'dev.robustness',
             ['--weights', 'w.pth', '--lmdb', 'x', '--crop-size', '-8'],
-            '-8 is no whole number of at least 1',
+            '-8 is not a whole number of at least 1',
         ),
         ('dev.robustness', ['--weights', 'w.pth', '--lmdb', 'x', '--sweeps', 'zz'], '--sweeps zz begins no name of '),
         ('dev.timed.search_recipe', ['--grid', 'nowhere'], 'There is no option file nowhere'),
         ('dev.timed.search_recipe', ['--grid', 'file'], 'file holds no block of options'),
-        ('dev.timed.search_recipe', ['--minutes', '-1'], '-1 is no number above 0'),
-        ('dev.timed.search_recipe', ['--budget', 'inf'], 'inf is no number above 0'),
+        ('dev.timed.search_recipe', ['--minutes', '-1'], '-1 is not a number above 0'),
+        ('dev.timed.search_recipe', ['--budget', 'inf'], 'inf is not a number above 0'),
         ('dev.timed.time_to_quality', ['--opt', 'nowhere'], 'There is no option file nowhere'),
-        ('dev.timed.time_to_quality', ['--every', '0'], '0 is no number above 0'),
+        ('dev.timed.time_to_quality', ['--every', '0'], '0 is not a number above 0'),
         (
             'dev.timed.time_to_quality',
             ['--reference', 'full', '--opt', f'{ROOT}/options/train_mulsr_cave_x8.yml'],
@@ -90,7 +90,7 @@ def test_mistake_is_one_sentence(folder, script, arguments, message, monkeypatch
 @pytest.mark.parametrize('text', ['0', '-3', '2.5', '', 'x', '11', '9' * 5000])
 def test_whole_numbers(text):
     assert whole_number(1, 10)('10') == 10
-    with pytest.raises(argparse.ArgumentTypeError, match='is no whole number from 1 to 10'):
+    with pytest.raises(argparse.ArgumentTypeError, match='is not a whole number from 1 to 10'):
         whole_number(1, 10)(text)
 
 

@@ -27,7 +27,7 @@ Drawing = TypeVar('Drawing', bound=Callable[..., Any])
 REFERENCE_LABEL = 'Ground truth'
 REFERENCE_COLOUR = '#000000'
 MAIN_COLOUR = '#d40000'
-# The other colours of Okabe and Ito, which colour-blind readers tell apart, without their yellow, too pale for lines;
+# The other colours of Okabe and Ito, chosen for colour-blind readers, without their yellow, too pale for lines;
 # then a grey and an indigo that differ from these in lightness.
 OTHER_COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#7f7f7f', '#332288')
 LINE_STYLES = ('-', '--', '-.', ':')

@@ -184,7 +184,7 @@ class Benchmark:
                     file.write(f'{where}\n{traceback.format_exc()}\n')
 
     def _settings(self) -> dict[str, Any]:
-        """What rows must have in common, or what makes rows of one entry or data set: compared before going on."""
+        """Return what rows of a table, an entry or a data set must have in common, which is compared on resuming."""
         common = {key: self.opt[key] for key in ('scale', 'crop_size', 'metrics', 'manual_seed')}
         for block in self.opt['datasets']:
             common[f'data set {block["name"]}'] = block
@@ -330,7 +330,7 @@ def measure(model: HSISRModel, bands_per_chunk: int | None) -> tuple[Tensor, dic
     """Super-resolve the current batch; return the cube, and seconds and peak memory in MiB.
 
     The memory is what PyTorch allocates at most on a GPU, and on a CPU the growth of the process (None where the
-    system does not tell). Reading the image and measuring its quality are not in either.
+    system does not report it). Reading the image and measuring its quality are not in either.
     """
     on_gpu = model.device.type == 'cuda'
     if on_gpu:
@@ -386,7 +386,7 @@ def _triple(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _is_used(key: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether any result depends on a setting: that of an entry which failed may be corrected."""
+    """Return whether any result depends on a setting: that of an entry which failed may be corrected."""
     for column, start in (('entry', 'entry '), ('dataset', 'data set ')):
         if key.startswith(start):
             return any(row[column] == key[len(start) :] for row in rows)

@@ -114,7 +114,7 @@ def published_tables(scale: int) -> list[Table]:
 
 
 def paired_significance(values: Sequence[float], first: Sequence[float]) -> float | None:
-    """Two-sided p of Wilcoxon's signed-rank test for the images of two entries.
+    """Return two-sided p of Wilcoxon's signed-rank test for the images of two entries.
 
     Args:
         values: A metric, image by image.
@@ -149,7 +149,7 @@ def _quality_cells(
 def _remarks(
     content: Mapping[str, Any], complete: Sequence[str], values: Mapping[str, Sequence[Mapping[str, Any]]], count: int
 ) -> list[str]:
-    """How to read the table, the weights, and each entry's paired differences from the first."""
+    """Return how to read the table, the weights, and each entry's paired differences from the first."""
     if not complete:
         return []
     first = complete[0]

@@ -93,12 +93,12 @@ class Degradation:
             (L, H / scale, W / scale) float32 in [0, 1].
 
         Raises:
-            ValueError: H or W is no multiple of the scale.
+            ValueError: H or W is not a multiple of the scale.
         """
         draw = self.draw(rng)
         lq = blur_and_downsample(cube, draw, self.scale)
         if draw.poisson_peak > 0:
-            # bicubic taps may have left a value below zero, which is no mean of a count
+            # bicubic taps may have left a value below zero, which is not a mean of a count
             lq = (rng.poisson(lq.clip(0) * draw.poisson_peak) / draw.poisson_peak).astype(np.float32)
         if draw.noise_sigma > 0:
             lq += np.float32(draw.noise_sigma) * rng.standard_normal(lq.shape, dtype=np.float32)

@@ -123,7 +123,7 @@ def add_noise_batch(images: Tensor, draws: Sequence[DegradationDraw], seeds: Seq
     for image, draw, seed in zip(images, draws, seeds):
         generator.manual_seed(seed)
         if draw.poisson_peak > 0:
-            # bicubic taps may have left a value below zero, which is no mean of a count
+            # bicubic taps may have left a value below zero, which is not a mean of a count
             counts = torch.poisson(image.clamp(min=0) * draw.poisson_peak, generator=generator)
             image.copy_(counts / draw.poisson_peak)
         if draw.noise_sigma > 0:
@@ -167,7 +167,7 @@ def _continue(images: Tensor, dim: int, first: int, count: int, boundary: str) -
 
 @cache
 def _augmented_pixels(side: int) -> Tensor:
-    """Where each pixel comes from, for each of the 32 choices of operations, bits in their order: (32, side^2)."""
+    """Return where each pixel comes from for each of the 32 choices of operations, bits in order: (32, side^2)."""
     pixels = np.arange(side * side).reshape(side, side)
     choices = (Augmentation(*(bool(code >> bit & 1) for bit in range(5))) for code in range(32))
     return torch.from_numpy(np.stack([augment(pixels, choice).ravel() for choice in choices]))

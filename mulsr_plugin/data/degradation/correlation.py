@@ -66,7 +66,7 @@ def blur_and_downsample(cube: np.ndarray, draw: DegradationDraw, scale: int) -> 
         (L, H / scale, W / scale) float32.
 
     Raises:
-        ValueError: H or W is no multiple of the scale.
+        ValueError: H or W is not a multiple of the scale.
     """
     cube = np.asarray(cube, dtype=np.float32)
     if cube.ndim != 3 or cube.shape[1] % scale or cube.shape[2] % scale or 0 in cube.shape:
@@ -80,7 +80,7 @@ def blur_and_downsample(cube: np.ndarray, draw: DegradationDraw, scale: int) -> 
 
 
 def correlations(draw: DegradationDraw, scale: int) -> list[Correlation]:
-    """Blur and resampling of a draw as one correlation, or as two where the resampling leaves the image.
+    """Return blur and resampling of a draw as one correlation, or as two where the resampling leaves the image.
 
     Args:
         draw: What to apply.
@@ -96,7 +96,7 @@ def correlations(draw: DegradationDraw, scale: int) -> list[Correlation]:
 
 
 def _resampling_taps(resampling: str, scale: int) -> tuple[np.ndarray, int]:
-    """Weights with which a block centre is interpolated, and the position of the first within the block."""
+    """Return weights with which a block centre is interpolated, and the position of the first within the block."""
     if scale % 2:
         return np.ones(1), scale // 2
     if resampling == 'bilinear':
@@ -105,7 +105,7 @@ def _resampling_taps(resampling: str, scale: int) -> tuple[np.ndarray, int]:
 
 
 def _compose(kernel: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Kernel whose correlation equals that with ``kernel`` followed by that with ``taps`` along rows and columns."""
+    """Return the kernel that correlates like ``kernel`` followed by ``taps`` along rows and columns."""
     for _ in range(2):
         kernel = np.stack([np.convolve(row, taps) for row in kernel]).T
     return kernel
@@ -124,7 +124,7 @@ def _strided_correlation(cube: np.ndarray, step: Correlation) -> np.ndarray:
 
 
 def _continued(positions: np.ndarray, size: int, boundary: str) -> np.ndarray:
-    """Pixel that continues the image at each position, by its 'edge' pixel or by 'symmetric' reflection."""
+    """Return pixel that continues the image at each position, by its 'edge' pixel or by 'symmetric' reflection."""
     if boundary == 'edge':
         return positions.clip(0, size - 1)
     positions = positions % (2 * size)

@@ -13,7 +13,7 @@ GAUSSIAN_EXTENT = 4  # standard deviations from the centre to the border of a wi
 def anisotropic_gaussian_kernel(
     width: int, variances: tuple[float, float], angle: float, centre: float | None = None
 ) -> np.ndarray:
-    """Gaussian exp(-d' S^-1 d / 2) with S = Q(angle) diag(variances) Q(angle)', d = (column, row) - centre.
+    """Return Gaussian exp(-d' S^-1 d / 2) with S = Q(angle) diag(variances) Q(angle)', d = (column, row) - centre.
 
     Args:
         width: Side of the window in pixels.
@@ -76,7 +76,7 @@ def mtf_sigma(nyquist_gain: float, scale: int) -> float:
 
 
 def bicubic_kernel(scale: int) -> np.ndarray:
-    """Bicubic interpolation (a = -0.5) stretched by the scale: what resizing with antialiasing does to a block centre.
+    """Return the bicubic kernel (a = -0.5) stretched by the scale, with which resizing with antialiasing samples a block.
 
     Returns:
         (4 scale, 4 scale) for even scales, (4 scale - 1, 4 scale - 1) for odd ones; float64, sums to 1.

@@ -126,7 +126,7 @@ class AuthorsRandomBlur:
 
 
 def authors_fixed(scale: int, kernel_centering: str = 'legacy') -> FixedBlur:
-    """The fixed test degradation of the MulSR authors.
+    """Return the fixed test degradation of the MulSR authors.
 
     Args:
         scale: Integer downsampling factor.
@@ -142,7 +142,7 @@ def authors_fixed(scale: int, kernel_centering: str = 'legacy') -> FixedBlur:
 
 
 def noise_free(scale: int, kernel_centering: str = 'aligned') -> FixedBlur:
-    """A Gaussian of standard deviation s/4 over each block, without noise.
+    """Return a Gaussian of standard deviation s/4 over each block, without noise.
 
     Args:
         scale: Integer downsampling factor.
@@ -156,7 +156,7 @@ def noise_free(scale: int, kernel_centering: str = 'aligned') -> FixedBlur:
 
 
 def gaussian(scale: int, sigma: float | Sequence[float], angle: float = 0.0, resampling: str = 'strided') -> FixedBlur:
-    """A Gaussian of given standard deviations in high-resolution pixels, cut at four of them.
+    """Return a Gaussian of given standard deviations in high-resolution pixels, cut at four of them.
 
     Args:
         scale: Integer downsampling factor.
@@ -180,7 +180,7 @@ def gaussian(scale: int, sigma: float | Sequence[float], angle: float = 0.0, res
 
 
 def sensor_mtf(scale: int, nyquist_gain: float) -> FixedBlur:
-    """The Gaussian with a sensor's gain at its Nyquist frequency; see ``mtf_sigma``.
+    """Return the Gaussian with a sensor's gain at its Nyquist frequency; see ``mtf_sigma``.
 
     Args:
         scale: Integer downsampling factor.
@@ -192,7 +192,7 @@ def sensor_mtf(scale: int, nyquist_gain: float) -> FixedBlur:
 
 
 def kernel_file(scale: int, kernel: str, resampling: str = 'strided') -> FixedBlur:
-    """A blur kernel from a file, normalised to a sum of 1 and applied by correlation.
+    """Return a blur kernel from a file, normalised to a sum of 1 and applied by correlation.
 
     Turn the kernel by 180 degrees to convolve. Its middle comes to the centre of a block; where it cannot, because one
     side is odd and the other even, it lies half a pixel above and to the left.
@@ -211,7 +211,7 @@ def kernel_file(scale: int, kernel: str, resampling: str = 'strided') -> FixedBl
 
 
 def bicubic(scale: int, antialias: bool = True) -> FixedBlur:
-    """Bicubic resizing.
+    """Return bicubic resizing.
 
     Args:
         scale: Integer downsampling factor.
@@ -226,7 +226,7 @@ def bicubic(scale: int, antialias: bool = True) -> FixedBlur:
 
 
 def average(scale: int) -> FixedBlur:
-    """The mean of each block.
+    """Return the mean of each block.
 
     Args:
         scale: Integer downsampling factor.
@@ -236,7 +236,7 @@ def average(scale: int) -> FixedBlur:
 
 
 def strided(scale: int, phase: int | None = None) -> FixedBlur:
-    """One pixel of each block.
+    """Return one pixel of each block.
 
     Args:
         scale: Integer downsampling factor.
@@ -275,7 +275,7 @@ def _authors_kernel(
 
 
 def _aligned_window(width: int, scale: int, resampling: str) -> tuple[int, int]:
-    """Window that is symmetric about the sampled point, which for even scales lies between two pixels."""
+    """Return window that is symmetric about the sampled point, which for even scales lies between two pixels."""
     if resampling != 'strided':
         return width, -(width // 2)
     width += (width + scale) % 2

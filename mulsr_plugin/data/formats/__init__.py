@@ -58,7 +58,7 @@ WRITERS: dict[str, Callable[[Path, Cube], None]] = {
     **dict.fromkeys(('.tif', '.tiff'), write_tiff),
     '': write_band_folder,
 }
-# A folder of cubes may hold pictures of them too, which are no cubes.
+# A folder of cubes may hold pictures of them too, which are not cubes.
 CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.tif', '.tiff')
 
 
@@ -101,7 +101,7 @@ def read_cube(
         FileNotFoundError: There is no such file.
         PermissionError: It may not be read.
         ImportError: The library for the format is not installed.
-        FormatError: The file is damaged, its content is no cube, or it does not fit the arguments (a ValueError).
+        FormatError: The file is damaged, its content is not a cube, or it does not fit the arguments (a ValueError).
 
     Example:
         >>> import tempfile
@@ -124,7 +124,7 @@ def read_cube(
         raise FormatError(f'{path} has no variables that key (--key) {key} could choose from; leave it out.')
     try:
         if path.is_file():
-            open(path, 'rb').close()  # libraries tell a lack of permission in their own words
+            open(path, 'rb').close()  # libraries report a lack of permission in their own words
         raw = reader(path, options)
         return to_cube(path, raw, options)
     except PermissionError as error:
@@ -138,7 +138,7 @@ def write_cube(path: PathLike, cube: Cube, overwrite: bool = False) -> None:
 
     The file appears whole or not at all; of the two of ENVI the header comes last, and if they replace others the old
     header goes first, so that a header never stands beside the data of another one. Values, dtype and scale are kept,
-    except that .npy holds float32 in [0, 1] and PNG 16 bits where the dtype does not tell the scale. Wavelengths are
+    except that .npy holds float32 in [0, 1] and PNG 16 bits where the dtype does not imply the scale. Wavelengths are
     kept by all but .npy; georeferences by TIFF, ENVI and .npz; bad bands by ENVI and .npz.
 
     Args:

@@ -99,7 +99,7 @@ def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
     """Check and complete what a reader has found.
 
     Raises:
-        ValueError: The array is no cube of real numbers in [0, 1], its axes look wrong, or bands are missing.
+        ValueError: The array is not a cube of real numbers in [0, 1], its axes look wrong, or bands are missing.
     """
     values = _arrange(path, _real(path, raw.values), raw, options)
     notes = list(raw.notes)
@@ -181,7 +181,7 @@ def read_numbers(path: PathLike) -> tuple[float, ...]:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
         numbers = tuple(float(part) for line in lines for part in re.split(r'[\s,;]+', line.partition('#')[0]) if part)
     except ValueError as error:
-        raise FormatError(f'{path} is no list of numbers ({error}); write one band centre in nm a line.') from error
+        raise FormatError(f'{path} is not a list of numbers ({error}); write one band centre in nm a line.') from error
     if not numbers:
         raise FormatError(f'{path} holds no number; write one band centre in nm a line.')
     return numbers
@@ -268,7 +268,7 @@ def _without_gaps(
 
 
 def _fits(number: float, dtype: np.dtype) -> bool:
-    """Tell whether a type can hold a number: floats any finite one, integers the whole ones of their range."""
+    """Return whether a type can hold a number: floats any finite one, integers the whole ones of their range."""
     if dtype.kind == 'f':
         return bool(np.isfinite(number))
     return float(number).is_integer() and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
@@ -294,14 +294,14 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOption
             raise FormatError(f'{path} has no value above 0, so that its largest value gives no scale.')
         notes.append(f'divided by its largest value {largest:g}')
         return 1.0 / largest
-    told = raw.scale if asked is None else float(asked)
-    if told is not None:
-        largest = float(values.max()) * told
+    given = raw.scale if asked is None else float(asked)
+    if given is not None:
+        largest = float(values.max()) * given
         doubt = f', which makes the largest value only {largest:.2g}: correct it if that is wrong'
         doubt = doubt if 0 < largest < HARDLY_USED else ''
         if asked is None or doubt:
-            notes.append(f'scale {told:g} as {"the file says" if asked is None else "given"}{doubt}')
-        return told
+            notes.append(f'scale {given:g} as {"the file says" if asked is None else "given"}{doubt}')
+        return given
     kind = raw.kind or values.dtype.name
     scale = default_scale(kind)
     if 'int' not in kind and not options.clip and not in_unit_range(values, scale):

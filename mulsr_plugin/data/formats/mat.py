@@ -221,7 +221,7 @@ def _hdf5_variable(item: Any) -> Variable:
     if dtype.names:
         return Variable(item.shape[::-1], 'complex')
     kind = {'float64': 'double', 'float32': 'single'}.get(dtype.name, dtype.name)
-    # Logical and text arrays are stored as integers too; only MATLAB's own label tells.
+    # Logical and text arrays are stored as integers too; only MATLAB's own label distinguishes them.
     label = item.attrs.get('MATLAB_class', kind)
     return Variable(item.shape[::-1], label.decode() if isinstance(label, bytes) else str(label))
 
@@ -243,7 +243,7 @@ def _choose(path: Path, variables: dict[str, Variable], options: ReadOptions) ->
     if options.key is not None:
         shape, kind = variables[options.key]
         if options.key not in candidates and (kind not in CLASS_SIZES or len(shape) not in dimensions):
-            raise FormatError(f'{path}: {options.key} is no {what} of real numbers; the file holds {held}.')
+            raise FormatError(f'{path}: {options.key} is not a {what} of real numbers; the file holds {held}.')
         return options.key
     if not candidates:
         raise FormatError(f'{path} holds no {what} of real numbers; it holds {held}.')
@@ -253,12 +253,12 @@ def _choose(path: Path, variables: dict[str, Variable], options: ReadOptions) ->
 
 
 def _is_matrix_of_pixels(shape: tuple[int, ...], variables: dict[str, Variable]) -> bool:
-    """Tell whether a shape may be (bands, pixels): a wide matrix in a file that says how its pixels are laid out."""
+    """Return whether a shape may be (bands, pixels): a wide matrix in a file that says how its pixels are laid out."""
     return len(shape) == 2 and min(shape) > 1 and {'nRow', 'nCol'} <= set(variables)
 
 
 def _companions(variables: dict[str, Variable]) -> list[str]:
-    """Names of the small numeric variables that say more about the cube."""
+    """Return names of the small numeric variables that say more about the cube."""
     wanted = (*WAVELENGTH_NAMES, SCALE_NAME, 'nRow', 'nCol')
     return [name for name in wanted if name in variables and variables[name].kind in CLASS_SIZES]
 

@@ -15,7 +15,7 @@ SUFFIXES = ('.mat', '.csv', '.npy')
 
 
 def is_matrix_file(name: str) -> bool:
-    """Tell whether a text of an option file names a matrix file: by its suffix, or as ``FILE.mat:NAME``."""
+    """Return whether a text of an option file names a matrix file: by its suffix, or as ``FILE.mat:NAME``."""
     return _split(name)[0].suffix.lower() in SUFFIXES
 
 
@@ -23,7 +23,7 @@ def read_matrices(name: str, option: str) -> dict[str, np.ndarray]:
     """Read the two-dimensional arrays of real numbers of a file.
 
     A .csv file holds numbers separated by commas, semicolons or blanks; lines that begin with ``#`` and one heading are
-    passed over.
+    skipped.
 
     Args:
         name: A .npy, .csv or .mat file (v4 to v7.3); ``FILE.mat:NAME`` takes one variable of it.

@@ -30,7 +30,7 @@ def read_npy(path: Path, options: ReadOptions) -> RawImage:
 
 
 def write_npy(path: Path, cube: Cube) -> None:
-    """Write the values alone; float32 in [0, 1] where the dtype does not tell the scale."""
+    """Write the values alone; float32 in [0, 1] where the dtype does not imply the scale."""
     with open(path, 'wb') as file:
         np.save(file, as_default_range(cube), allow_pickle=False)
     sync(path)
@@ -56,7 +56,7 @@ def read_npz(path: Path, options: ReadOptions) -> RawImage:
         raise
     # Readers of foreign formats fail in any manner on a damaged file.
     except Exception as error:
-        raise FormatError(f'{path} is no whole .npz file ({error}): copy it again.') from error
+        raise FormatError(f'{path} is not a complete .npz file ({error}): copy it again.') from error
     return _assemble(values, found)
 
 
@@ -109,7 +109,7 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np
             header = np.lib.format.read_array_header_2_0(file)
     # NumPy parses the header as Python, which fails in many ways
     except Exception as error:
-        raise FormatError(f'{path} is no whole NumPy file ({error}): copy or save it again.') from error
+        raise FormatError(f'{path} is not a complete NumPy file ({error}): copy or save it again.') from error
     if header[2].hasobject:
         raise FormatError(
             f'{path} holds Python objects, which are never unpickled because that can run any code; save the array as '

@@ -127,7 +127,7 @@ PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
 
 def png_fault(data: bytes) -> str | None:
-    """Say what is wrong with the bytes of a PNG file, which decoders may pass over in silence.
+    """Say what is wrong with the bytes of a PNG file, which decoders may silently ignore.
 
     Args:
         data (bytes): The whole file.
@@ -136,7 +136,7 @@ def png_fault(data: bytes) -> str | None:
         str | None: A predicate such as ``'is cut short'``; None when every chunk is whole and IEND is there.
     """
     if not data.startswith(PNG_SIGNATURE):
-        return 'is empty' if not data else 'is no PNG'
+        return 'is empty' if not data else 'is not a PNG'
     at = len(PNG_SIGNATURE)
     while at + 12 <= len(data):
         (length,) = struct.unpack_from('>I', data, at)
@@ -153,7 +153,7 @@ def png_fault(data: bytes) -> str | None:
 
 
 def bmp_is_short(data: bytes) -> bool:
-    """Tell whether an uncompressed BMP file ends before its last row, or is no BMP at all."""
+    """Return whether an uncompressed BMP file ends before its last row, or is not a BMP at all."""
     if len(data) < 54 or not data.startswith(b'BM'):
         return True
     offset, _, width, height, _, bits = struct.unpack_from('<IIiiHH', data, 10)

@@ -288,7 +288,7 @@ def _write_bands(image: Any, cube: Cube) -> None:
 
 
 def _check_written(path: Path, driver: str, cube: Cube) -> None:
-    """Read the file back: GDAL may pass over a write that fails at the very end."""
+    """Read the file back: GDAL may not report a write that fails at the very end."""
     sync(path)
     with _opened(path, driver) as image:
         for band in range(cube.num_bands):

@@ -3,7 +3,7 @@
 32 indoor scenes, 512 x 512 pixels, 31 bands from 400 to 700 nm in steps of 10 nm. A scene is a folder
 ``<scene>_ms``, usually nested once in itself, with ``<scene>_ms_01.png`` to ``<scene>_ms_31.png`` (16-bit grey, full
 scale 65535) and the colour rendering ``<scene>_RGB.bmp``. The scene ``watercolors`` alone has 8-bit RGBA PNGs (three
-equal channels, full scale 255). Whatever else lies there (``Thumbs.db``, ``__MACOSX``) is passed over.
+equal channels, full scale 255). Whatever else lies there (``Thumbs.db``, ``__MACOSX``) is skipped.
 
 Reference: Yasuma et al., "Generalized Assorted Pixel Camera", IEEE Transactions on Image Processing, 2010.
 """
@@ -117,7 +117,7 @@ def _group(names: list[str]) -> dict[str, _SceneFiles]:
 
 
 def _is_litter(file: PurePosixPath) -> bool:
-    """Tell the shadow files that macOS adds to archives (``__MACOSX/.../._<name>``)."""
+    """Detect the shadow files that macOS adds to archives (``__MACOSX/.../._<name>``)."""
     return '__MACOSX' in file.parts or file.name.startswith('._')
 
 
@@ -218,6 +218,6 @@ def _opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     except PermissionError:
         raise
     except Exception as error:  # likewise
-        raise ValueError(f'{path} is no whole zip file ({error}); download the data set again.') from error
+        raise ValueError(f'{path} is not a complete zip file ({error}); download the data set again.') from error
     with archive:
         yield archive

@@ -91,7 +91,7 @@ class ColosseumFiles(PairFiles):
 
 def _eleven_bits(image: Cube) -> Cube:
     """Scale 16-bit files by the 11 bits of the sensor, unless they name a scale or their values have another range."""
-    by_type = [note for note in image.notes if 'by its type' in note]  # how the reader tells that the file names none
+    by_type = [note for note in image.notes if 'by its type' in note]  # how the reader notes that the file names none
     if not by_type or image.values.dtype != np.uint16 or image.values.max() > LARGEST_COUNT:
         return image
     notes = tuple(note for note in image.notes if note not in by_type)

@@ -154,7 +154,7 @@ def _reflectances(rng: np.random.Generator, number: int) -> np.ndarray:
 
 
 def _illuminant(rng: np.random.Generator) -> np.ndarray:
-    """A smooth light between daylight and lamp light, (31,), brightest band 1."""
+    """Return a smooth light between daylight and lamp light, (31,), brightest band 1."""
     x = (np.array(WAVELENGTHS, np.float32) - 550) / 150
     light = 1 + rng.uniform(-0.1, 0.35) * x - rng.uniform(0.1, 0.3) * x**2
     return light / light.max()

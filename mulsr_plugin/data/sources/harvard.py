@@ -103,7 +103,7 @@ def _read(path: Path, masked: str, calibrate: bool) -> tuple[np.ndarray, str]:
     if not np.isfinite(values).all():
         raise FormatError(f'{path}: ref holds NaN or infinite values; get the file again from its source.')
     void = _void_pixels(path, values.shape[:2])
-    # Dark noise below zero, if any, is no light.
+    # Dark noise below zero, if any, is not a light.
     values = np.maximum(values, 0, dtype=np.float32, casting='unsafe')
     share = f'{100 * void.mean():.3g}% masked pixels'
     history = f'ref, {share} {"set to 0" if masked == "zero" else "kept"}'
@@ -132,7 +132,7 @@ def _calibration(folder: Path) -> np.ndarray:
     try:
         sensitivity = np.array(path.read_text(encoding='utf-8').split(), dtype=np.float32)
     except ValueError as error:
-        raise ValueError(f'{path} is no list of numbers ({error}); copy it from the archive.') from error
+        raise ValueError(f'{path} is not a list of numbers ({error}); copy it from the archive.') from error
     if sensitivity.shape != (NUM_BANDS,) or not (sensitivity > 0).all():
         raise ValueError(f'{path} holds {sensitivity.size} values, expected {NUM_BANDS} above 0; copy it again.')
     return sensitivity

@@ -55,7 +55,7 @@ class PairFiles:
         try:
             scale = scale_of_pair(cube.values.shape[:2], guide.values.shape[:2])
         except ValueError as error:
-            raise ValueError(f'{self.cube} and {self.guide} are no pair: {error}') from error
+            raise ValueError(f'{self.cube} and {self.guide} are not a pair: {error}') from error
         note = f'scale {scale}, guide of {guide.num_bands} channel{"s" * (guide.num_bands > 1)}'
         if scale % 2:
             note += (
@@ -113,7 +113,7 @@ def read_pair_list(
 
     Raises:
         FileNotFoundError: There is no such list.
-        ValueError: It is no text, a line has another number of entries, or there is none.
+        ValueError: It is not a text, a line has another number of entries, or there is none.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -122,7 +122,7 @@ def read_pair_list(
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (IsADirectoryError, UnicodeDecodeError) as error:
         raise ValueError(
-            f'{path} is no text file with a list of pairs; of a single pair name the other image with --guide.'
+            f'{path} is not a text file with a list of pairs; of a single pair name the other image with --guide.'
         ) from error
     pairs = []
     for number, line in enumerate(lines, 1):

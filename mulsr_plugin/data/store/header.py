@@ -81,7 +81,7 @@ class CubeHeader:
 
 
 def checksum_of(data: bytes | memoryview) -> str:
-    """CRC-32 of contiguous bytes in the form of :attr:`CubeHeader.checksum` (about 1 GB/s)."""
+    """Return CRC-32 of contiguous bytes in the form of :attr:`CubeHeader.checksum` (about 1 GB/s)."""
     return f'crc32:{zlib.crc32(data):08x}'
 
 

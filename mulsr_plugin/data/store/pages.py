@@ -50,7 +50,7 @@ def _address_of_file(path: Path, values: Sequence[np.ndarray]) -> int:
 
 
 def check_structure(path: Path) -> None:
-    """Refuse a data file whose bytes outside of values and headers are not those written; older stores tell nothing."""
+    """Refuse a data file with changed bytes outside of values and headers; older stores have no such record."""
     try:
         content = json.loads((path / STRUCTURE_FILE).read_bytes())
         fields = content['structure']
@@ -77,7 +77,7 @@ def check_structure(path: Path) -> None:
 
 
 def _checksum_outside(path: Path, size: int, ranges: Sequence[Sequence[int]]) -> str:
-    """CRC-32 of all bytes of a file but those in ``ranges`` (offset, length), which are sorted."""
+    """Return CRC-32 of all bytes of a file but those in ``ranges`` (offset, length), which are sorted."""
     checksum, position = 0, 0
     with open(path, 'rb', buffering=0) as file:
         for offset, length in [*ranges, (size, 0)]:

@@ -135,7 +135,7 @@ class CubeStoreWriter:
             CubeHeader: What was stored beside the values.
 
         Raises:
-            ValueError: The key cannot be used or is taken, the array is no cube in range, or the scene is among the
+            ValueError: The key cannot be used or is taken, the array is not a cube in range, or the scene is among the
                 finished ones and was another one then.
             OSError: The disk is full or refuses.
         """
@@ -240,7 +240,7 @@ class CubeStoreWriter:
         if preparation_of(self._temporary) == description:
             try:
                 store = CubeStore(self._temporary)
-                for key in store.keys():  # noqa: SIM118 (a store is no mapping)
+                for key in store.keys():  # noqa: SIM118 (a store is not a mapping)
                     store.check(key)
                     self.headers[key] = store.header(key)
                 store.close()
@@ -282,7 +282,7 @@ class CubeStoreWriter:
         kept = 'nothing was kept'
         if self._is_resumable and self.headers:
             kept = f'its {len(self.headers)} finished scenes are kept in {self._temporary.name}'
-        # LMDB tells a full disk as an input/output error
+        # LMDB reports a full disk as an input/output error
         return write_error(self.path, error, kept, FULL_DISK)
 
 

@@ -312,7 +312,7 @@ def test_missing_and_broken_option_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='no option file'):
         load_benchmark_options(tmp_path / 'none.yml')
     (tmp_path / 'broken.yml').write_text('name: [')
-    with pytest.raises(ValueError, match='is no YAML file'):
+    with pytest.raises(ValueError, match='is not a YAML file'):
         load_benchmark_options(tmp_path / 'broken.yml')
 
 

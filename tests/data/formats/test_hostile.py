@@ -148,7 +148,7 @@ def test_pickled_objects_are_never_unpickled(tmp_path, name):
     with pytest.raises(FormatError, match='holds Python objects, which are never unpickled'):
         read_cube(tmp_path / name)
     (tmp_path / 'x.npy').write_bytes(pickle.dumps(Bomb(tmp_path / 'done')))
-    with pytest.raises(FormatError, match='is no whole NumPy file'):
+    with pytest.raises(FormatError, match='is not a complete NumPy file'):
         read_cube(tmp_path / 'x.npy')
     assert not (tmp_path / 'done').exists()
 
@@ -159,7 +159,7 @@ def test_truncated_numpy_file_is_named(tmp_path, name, keep):
     (save_npz if name.endswith('npz') else np.save)(tmp_path / name, FLOATS)
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: int(len(data) * keep) if keep < 1 else keep])
-    with pytest.raises(FormatError, match=r'x\.np. (is no whole|is cut short|declares 960 bytes)'):
+    with pytest.raises(FormatError, match=r'x\.np. (is not a complete|is cut short|declares 960 bytes)'):
         read_cube(tmp_path / name)
 
 

@@ -30,7 +30,7 @@ def test_bands_are_in_the_order_of_their_numbers(tmp_path, dtype):
     (folder / 'wavelengths.txt').write_text('# nm\n' + '\n'.join(str(400 + 10 * band) for band in range(12)))
     assert read_cube(folder).wavelengths == tuple(400.0 + 10 * band for band in range(12))
     (folder / 'wavelengths.txt').write_text('blue\n')
-    with pytest.raises(FormatError, match=r'wavelengths\.txt is no list of numbers'):
+    with pytest.raises(FormatError, match=r'wavelengths\.txt is not a list of numbers'):
         read_cube(folder)
 
 

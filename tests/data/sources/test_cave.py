@@ -130,7 +130,7 @@ def test_truncated_band_is_named(scenes, files, kept):
     path = files / 'demo_01_ms_17.png'
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept) if isinstance(kept, float) else kept])
-    with pytest.raises(ValueError, match=r'Scene demo_01: \S*demo_01_ms_17\.png is (cut short|empty|no PNG)'):
+    with pytest.raises(ValueError, match=r'Scene demo_01: \S*demo_01_ms_17\.png is (cut short|empty|not a PNG)'):
         read_all(scenes)
 
 
@@ -233,7 +233,7 @@ def test_nothing_there(tmp_path):
 def test_truncated_zip_is_said(demo_scenes, tmp_path):
     path = zip_of(demo_scenes, tmp_path / 'complete_ms_data.zip')
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match=r'complete_ms_data\.zip is no whole zip file'):
+    with pytest.raises(ValueError, match=r'complete_ms_data\.zip is not a complete zip file'):
         cave_scenes(path)
 
 

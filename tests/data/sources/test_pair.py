@@ -119,7 +119,7 @@ def test_list_of_pairs(main, tmp_path, capsys):
         ('# nothing\n', 'lists no pair'),
         ('a.npy, guide.npz\na.npy, guide.npz', 'Several pairs give the same scene a'),
         ('absent.npy, guide.npz', 'There is no file'),
-        ('a.npy, a.npy', 'a.npy are no pair: The guide has 6x5 pixels and the cube 6x5'),
+        ('a.npy, a.npy', 'a.npy are not a pair: The guide has 6x5 pixels and the cube 6x5'),
         ('a.npy, guide.npz, ä', "Scene name 'ä' cannot be a key"),
     ):
         (tmp_path / 'data' / 'list.txt').write_text(text, encoding='utf-8')
@@ -132,8 +132,11 @@ def test_single_pair_without_its_guide_is_told(main, tmp_path, capsys):
     np.save(tmp_path / 'ms.npy', image(6, 5, 4))
     (tmp_path / 'bands').mkdir()
     for name, message in (
-        ('ms.npy', 'ms.npy is no text file with a list of pairs; of a single pair name the other image with --guide.'),
-        ('bands', 'bands is no text file with a list of pairs'),
+        (
+            'ms.npy',
+            'ms.npy is not a text file with a list of pairs; of a single pair name the other image with --guide.',
+        ),
+        ('bands', 'bands is not a text file with a list of pairs'),
         ('absent.txt', 'There is no file'),
     ):
         assert main(['pair', '--input', str(tmp_path / name), '--output', str(tmp_path / 'out')]) == 1
