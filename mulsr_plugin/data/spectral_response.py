@@ -70,7 +70,7 @@ Landsat 8 up to the near infrared (coastal, blue, green, red, NIR), and for thei
 
 GAUSSIAN_PREFIX = 'gaussian:'
 GAUSSIAN_CUT = 3  # standard deviations; a tail at the edge of the cube would else be scaled up to a whole channel
-# Shares of a channel's response within the cube: below the first it does not overlap, below the second a warning is due.
+# Shares of a channel's response within the cube: below the first it is outside, below the second a warning is due.
 SMALLEST_SHARE = 0.01
 SMALLEST_SHARE_UNTOLD = 0.5
 _LARGEST_ROW_SUM = 1.001

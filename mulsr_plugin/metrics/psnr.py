@@ -41,7 +41,7 @@ def calculate_hsi_psnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **
 
 @METRIC_REGISTRY.register()
 def calculate_mpsnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwargs: object) -> float:
-    """Return mean over bands of the peak signal-to-noise ratio at peak 1 (MPSNR), in dB.
+    """Return the mean over bands of the peak signal-to-noise ratio at peak 1 (MPSNR), in dB.
 
     The peak is 1 for every band, not the band's own maximum.
 
@@ -70,5 +70,5 @@ def calculate_mpsnr(img: CubeArray, img2: CubeArray, crop_border: int = 0, **kwa
 
 
 def decibels(mean_squared_error: torch.Tensor) -> torch.Tensor:
-    """Return mean squared errors as PSNR at peak 1."""
+    """Return the mean squared errors as PSNR at peak 1."""
     return 10.0 * torch.log10(1.0 / mean_squared_error)

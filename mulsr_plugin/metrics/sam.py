@@ -17,7 +17,7 @@ _AUTHORS_EPS = 2.2204e-16
 def calculate_sam(
     img: CubeArray, img2: CubeArray, crop_border: int = 0, zero_spectra: str = 'exclude', **kwargs: object
 ) -> float:
-    """Return mean spectral angle between two cubes, in degrees.
+    """Return the mean spectral angle between two cubes, in degrees.
 
     Computed in double precision: the arc cosine of single-precision cosines gives identical cubes about 0.01 degrees.
     The angle does not depend on the brightness of either cube.

@@ -357,7 +357,7 @@ class HSISRModel(CheckpointedModel):
         return {'l_pix': self.compare(self.run_training(bands), gt)}
 
     def compare(self, result: Tensor, gt: Tensor) -> Tensor:
-        """Return pixel loss of a result.
+        """Return the pixel loss of a result.
 
         Raises:
             RunError: The network returns another shape than that of the ground truth.
@@ -451,7 +451,7 @@ class HSISRModel(CheckpointedModel):
         return {name: output.float().clamp(0, 1) for name, output in outputs.items()}
 
     def predict_outputs(self, net: nn.Module, bands: Sequence[int]) -> dict[str, Tensor]:
-        """Return raw outputs of ``net`` for ``bands``, in parts as the ``val`` block says."""
+        """Return the raw outputs of ``net`` for ``bands``, in parts as the ``val`` block says."""
         val = self.opt.get('val') or {}
         rgb = self.rgb if self.is_guided else None
         most, precision = val.get('bands_per_chunk') or 'auto', val.get('precision') or 'fp32'

@@ -202,7 +202,7 @@ class MulSRModel(HSISRModel):
         return step
 
     def losses(self, bands: Sequence[int] | None) -> dict[str, Tensor]:
-        """Return losses of the bands given by their names in the log; with a small-scale head also that of its image."""
+        """Return the losses of the bands given, by name; with a small-scale head also that of its image."""
         if self.cri_small is None:
             return super().losses(bands)
         gt = self.gt if bands is None else self.gt[:, list(bands)]
@@ -210,7 +210,7 @@ class MulSRModel(HSISRModel):
         return self._compare(large, small, gt)
 
     def losses_of_triples(self, triples: Tensor, rgb: Tensor, gt: Tensor) -> dict[str, Tensor]:
-        """Return losses of one band per image, given as what the network sees of the cube.
+        """Return the losses of one band per image, given as what the network sees of the cube.
 
         Args:
             triples: Both neighbours and the band, (B, 3, h, w).
@@ -229,7 +229,7 @@ class MulSRModel(HSISRModel):
         return losses
 
     def predict_outputs(self, net: nn.Module, bands: Sequence[int]) -> dict[str, Tensor]:
-        """Return raw outputs for ``bands``: ``result``, and ``small`` (half the size) with a small-scale head."""
+        """Return the raw outputs for ``bands``: ``result``, and ``small`` (half the size) with a small-scale head."""
         if not self.opt['network_g'].get('small_scale_head'):
             return super().predict_outputs(net, bands)
         val = self.opt.get('val') or {}

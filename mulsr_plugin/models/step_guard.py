@@ -121,5 +121,5 @@ def total_norm(gradients: Iterable[Tensor | None]) -> Tensor:
 
 
 def total_loss(losses: Mapping[str, Tensor]) -> Tensor:
-    """Return sum of scalar losses, to be differentiated."""
+    """Return the sum of scalar losses, to be differentiated."""
     return torch.stack(list(losses.values())).sum()

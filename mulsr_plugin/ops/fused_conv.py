@@ -77,7 +77,7 @@ def _can_fuse(x: Tensor, *others: Tensor | None) -> bool:
 
 @cache
 def _fused_dtypes() -> frozenset[torch.dtype]:
-    """Return number formats for which this build of PyTorch and this processor have the fused operators."""
+    """Return the number formats for which this build of PyTorch and this processor have the fused operators."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_convolution_pointwise')):
         return frozenset()
     dtypes = {torch.float32}

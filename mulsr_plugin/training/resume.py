@@ -28,7 +28,7 @@ class ResumableSampler(EnlargedSampler):
 
 
 def generator_states() -> dict[str, Any]:
-    """Return state of every random generator of this process, as tensors and plain values."""
+    """Return the state of every random generator of this process, as tensors and plain values."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         'torch': torch.get_rng_state(),

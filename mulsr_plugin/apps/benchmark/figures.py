@@ -150,7 +150,7 @@ class _Figures:
         return files + self._save(band_psnr_figure(means, wavelengths), 'psnr_per_band')
 
     def _point(self, rows: Sequence[Mapping[str, Any]], cost: str) -> EntryCost | None:
-        """Return mean PSNR and mean cost of an entry; None if either is unknown."""
+        """Return the mean PSNR and mean cost of an entry; None if either is unknown."""
         if self.psnr is None or any(row.get(cost) is None for row in rows):
             return None
         quality = float(np.mean([row[self.psnr] for row in rows]))

@@ -96,7 +96,7 @@ def correlations(draw: DegradationDraw, scale: int) -> list[Correlation]:
 
 
 def _resampling_taps(resampling: str, scale: int) -> tuple[np.ndarray, int]:
-    """Return weights with which a block centre is interpolated, and the position of the first within the block."""
+    """Return the weights with which a block centre is interpolated, and the position of the first within the block."""
     if scale % 2:
         return np.ones(1), scale // 2
     if resampling == 'bilinear':
@@ -124,7 +124,7 @@ def _strided_correlation(cube: np.ndarray, step: Correlation) -> np.ndarray:
 
 
 def _continued(positions: np.ndarray, size: int, boundary: str) -> np.ndarray:
-    """Return pixel that continues the image at each position, by its 'edge' pixel or by 'symmetric' reflection."""
+    """Return the pixel that continues the image at each position, by its 'edge' pixel or by 'symmetric' reflection."""
     if boundary == 'edge':
         return positions.clip(0, size - 1)
     positions = positions % (2 * size)

@@ -76,7 +76,7 @@ def mtf_sigma(nyquist_gain: float, scale: int) -> float:
 
 
 def bicubic_kernel(scale: int) -> np.ndarray:
-    """Return the bicubic kernel (a = -0.5) stretched by the scale, with which resizing with antialiasing samples a block.
+    """Return the bicubic kernel (a = -0.5) stretched by the scale, as antialiased resizing uses it.
 
     Returns:
         (4 scale, 4 scale) for even scales, (4 scale - 1, 4 scale - 1) for odd ones; float64, sums to 1.

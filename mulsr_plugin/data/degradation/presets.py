@@ -275,7 +275,7 @@ def _authors_kernel(
 
 
 def _aligned_window(width: int, scale: int, resampling: str) -> tuple[int, int]:
-    """Return window that is symmetric about the sampled point, which for even scales lies between two pixels."""
+    """Return the window that is symmetric about the sampled point, which for even scales lies between two pixels."""
     if resampling != 'strided':
         return width, -(width // 2)
     width += (width + scale) % 2

@@ -258,7 +258,7 @@ def _is_matrix_of_pixels(shape: tuple[int, ...], variables: dict[str, Variable])
 
 
 def _companions(variables: dict[str, Variable]) -> list[str]:
-    """Return names of the small numeric variables that say more about the cube."""
+    """Return the names of the small numeric variables that say more about the cube."""
     wanted = (*WAVELENGTH_NAMES, SCALE_NAME, 'nRow', 'nCol')
     return [name for name in wanted if name in variables and variables[name].kind in CLASS_SIZES]
 
