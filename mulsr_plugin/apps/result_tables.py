@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mulsr_plugin.utils.tables import markdown_table, read_csv
 
 
 def read_means(path: Path) -> tuple[str, dict[str, float]]:
@@ -18,7 +19,7 @@ def read_means(path: Path) -> tuple[str, dict[str, float]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no such table.
+        ValueError: The file is not such a table.
     """
     protocol, last = read_rows(path)
     names = [name for name in last[0] if name not in ('iter', 'image')]
@@ -36,16 +37,14 @@ def read_rows(path: Path) -> tuple[str, list[dict[str, str]]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no such table.
+        ValueError: The file is not such a table.
     """
     if not path.is_file():
         raise FileNotFoundError(f'There is no table of metrics {path}; run a test with val: metrics first.')
-    with open(path, encoding='utf-8', newline='') as file:
-        protocol = file.readline().strip('# \n')
-        rows = list(csv.DictReader(file))
+    protocols, rows = read_csv(path)
     if not rows or not {'iter', 'image'} <= set(rows[0]):
-        raise ValueError(f'{path} is no table of metrics with columns iter and image; run the test again.')
-    return protocol, [row for row in rows if row['iter'] == rows[-1]['iter']]
+        raise ValueError(f'{path} is not a table of metrics with columns iter and image; run the test again.')
+    return ' '.join(protocols), [row for row in rows if row['iter'] == rows[-1]['iter']]
 
 
 def format_table(means: Mapping[str, Mapping[str, float]]) -> str:
@@ -56,7 +55,7 @@ def format_table(means: Mapping[str, Mapping[str, float]]) -> str:
     """
     names = list(dict.fromkeys(name for values in means.values() for name in values))
     rows = [[label, *(f'{values[n]:.4f}' if n in values else '' for n in names)] for label, values in means.items()]
-    return _markdown(['experiment', *names], rows)
+    return markdown_table(['experiment', *names], rows)
 
 
 def image_table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -68,11 +67,4 @@ def image_table(rows: Sequence[Mapping[str, str]]) -> str:
     names = [name for name in rows[0] if name not in ('iter', 'image', 'seconds')]
     body = [[row['image'], *(f'{float(row[name]):.4f}' for name in names)] for row in rows]
     means = [f'{sum(float(row[name]) for row in rows) / len(rows):.4f}' for name in names]
-    return _markdown(['image', *names], [*body, ['**mean**', *means]])
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) for row in [head, *rows]]
-    lines.insert(1, ' | '.join('-' * width for width in widths))
-    return '\n'.join(f'| {line} |' for line in lines)
+    return markdown_table(['image', *names], [*body, ['**mean**', *means]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from mulsr_plugin.data.false_colour import comparison_panel, false_colour
 from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import ValidationMetrics, better_direction
+from mulsr_plugin.utils.tables import csv_text
 
 
 def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
@@ -256,15 +256,12 @@ def _write_csv(model: Any, dataset_name: str, protocol: str, current_iter: int |
     """Append the rows to the experiment's table; the protocol stands above them."""
     path = os.path.join(model.opt['path']['log'], f'metrics_{dataset_name}.csv')
     columns = ['iter', 'image', *(key for key in rows[0] if key not in ('index', 'image'))]
-    head = f'# {protocol}\n{",".join(columns)}\n'
+    head = csv_text(columns, [], [protocol])
     if os.path.exists(path) and not _starts_with(path, head):  # other metrics or protocol than before the resume
         os.replace(path, f'{path[:-4]}_archived_{get_time_str()}.csv')
-    is_new = not os.path.exists(path)
+    text = csv_text(columns, ({'iter': current_iter, **row} for row in rows), [protocol])
     with open(path, 'a', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
-        if is_new:
-            file.write(head)
-        writer.writerows({'iter': current_iter, **row} for row in rows)
+        file.write(text if file.tell() == 0 else text[len(head) :])
 
 
 def _starts_with(path: str, head: str) -> bool:

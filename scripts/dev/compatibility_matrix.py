@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MASTER = 'git+https://github.com/XPixelGroup/BasicSR'
 # BasicSR's own scripts, the second door, exact resume, several processes; the network against the authors' figures;
 # files that try to run code; faults of stores
@@ -76,8 +76,8 @@ def try_row(row: Row, work: Path, args: argparse.Namespace) -> list[str]:
     for step in steps:
         if subprocess.run(step, cwd=work).returncode:
             return ['', '', '', '', f'not installable: {" ".join(step[-3:])}']
-    told = 'import platform, torch, numpy; print(platform.python_version(), torch.__version__, numpy.__version__)'
-    versions = subprocess.run([python, '-c', told], cwd=work, capture_output=True, text=True).stdout.split()
+    report = 'import platform, torch, numpy; print(platform.python_version(), torch.__version__, numpy.__version__)'
+    versions = subprocess.run([python, '-c', report], cwd=work, capture_output=True, text=True).stdout.split()
     # a copy of the tests, so that it is the installed package that they import
     shutil.copytree(ROOT / 'tests', work / 'tests')
     for folder in ('options', 'scripts', 'docs'):

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mulsr_plugin import register
 from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
 from mulsr_plugin.cli.arguments import whole_number
 from mulsr_plugin.data.degradation import build_degradation
@@ -60,7 +59,6 @@ def psnr(result: torch.Tensor, reference: torch.Tensor) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, measure and print a row per scene and halo."""
     args = build_parser().parse_args(argv)
-    register()
     try:
         net, _ = network_from_weights(read_weights(args.weights), args.scale)
         print(f'| Scene | Tile, halo | RMSE to one piece | Maximum | PSNR (one piece) |\n|{"---|" * 5}')

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mulsr_plugin import register
 from mulsr_plugin.apps.result_tables import image_table, read_means, read_rows
 from mulsr_plugin.checkpoints.description import describe_weights, description_in
 from mulsr_plugin.checkpoints.files import DESCRIPTION_KEY, load_safely, save_atomically
@@ -58,7 +57,7 @@ def read_weights(args: argparse.Namespace, opt: dict[str, Any]) -> tuple[dict[st
     check_weights_fit(build_network(dict(opt['network_g'])), params, str(args.checkpoint))
     broken = [name for name, value in params.items() if not value.isfinite().all()]
     if broken:
-        raise ValueError(f'{args.checkpoint} has values that are no numbers in {broken[0]}: choose another checkpoint.')
+        raise ValueError(f'{args.checkpoint} has NaN or infinite values in {broken[0]}: choose another checkpoint.')
     params = {name: value.to(torch.bfloat16) if args.bf16 else value for name, value in params.items()}
     return params, description_in(content) or describe_weights(opt)
 
@@ -85,9 +84,8 @@ def figure_tables(folder: Path) -> tuple[dict[str, dict[str, float]], str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, write, and tell a user's mistake in one line."""
+    """Parse, write, and report a user's mistake in one line."""
     args = build_parser().parse_args(argv)
-    register()
     try:
         opt = read_option_file(args.opt, 'scale', 'datasets', 'network_g')
         network, means_and_text = opt['network_g'], figure_tables(args.results)

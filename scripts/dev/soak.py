@@ -36,7 +36,7 @@ from mulsr_plugin.data.sources.cave import cave_scenes
 from mulsr_plugin.data.sources.demo_scenes import make_demo_scenes
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / 'options' / 'demo_mulsr_x8.yml'
 LOSS = re.compile(r'iter: +([\d,]+), .*? l_pix: (\S+)')
 RESUMED = re.compile(r'Resuming from epoch .* iteration (\d+)\.')
@@ -268,7 +268,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the soak; return 1 if anything was not as it should be, and tell a user's mistake in one line."""
+    """Run the soak; return 1 if anything was not as it should be, and report a user's mistake in one line."""
     args = build_parser().parse_args(argv)
     try:
         check_arguments(args)

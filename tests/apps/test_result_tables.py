@@ -28,7 +28,7 @@ def test_missing_and_foreign_tables(tmp_path):
     with pytest.raises(FileNotFoundError, match='run a test with val: metrics first'):
         read_means(tmp_path / 'metrics_tiny.csv')
     (tmp_path / 'metrics_tiny.csv').write_text('# x\na,b\n1,2\n')
-    with pytest.raises(ValueError, match='no table of metrics with columns iter and image'):
+    with pytest.raises(ValueError, match='is not a table of metrics with columns iter and image'):
         read_means(tmp_path / 'metrics_tiny.csv')
 
 

@@ -12,7 +12,8 @@ import torch
 from basicsr.utils import get_root_logger
 
 from mulsr_plugin.ops import scan_kernels
-from scripts.dev.speed.scan_timing import time_line_scans
+from scripts.dev.speed.cases import scan_case
+from scripts.dev.speed.measure import time_in_turn
 from tests.ops.plain_scan import pair_of_scans, relative_error, result_and_gradients
 
 triton = pytest.importorskip('triton')
@@ -157,7 +158,10 @@ def test_kernels_on_a_gpu(shape, lines, precision, monkeypatch):
 @needs_cuda
 @pytest.mark.gpu
 def test_kernels_are_faster_than_single_steps():
-    timings = time_line_scans((4, 64, 48, 48), 'fp32', torch.device('cuda'), with_gradients=True)
+    device = torch.device('cuda')
+    case = scan_case((4, 64, 48, 48), 'fp32', device, with_gradients=True)
+    works = {'single steps': case.reference[0], 'kernels': case.ours['kernels'][0]}
+    timings = time_in_turn(works, 'single steps', 5, device)
     assert timings['kernels'].ratio > 2, timings
 
 

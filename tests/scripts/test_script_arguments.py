@@ -38,21 +38,17 @@ def folder(tmp_path, monkeypatch):
         ('dev.soak', ['--minutes', 'nan'], '--minutes is nan, expected a number of at least 0'),
         ('dev.soak', ['--iterations', '0'], 'argument --iterations: 0 is no whole number of at least 1'),
         ('dev.soak', ['--kill-after', '5', '1'], '--kill-after takes the shortest and the longest time'),
-        ('dev.gpu_pieces.split_files', ['split', 'full', 'parts', '--mib', 'inf'], 'Parts of inf MiB were asked for'),
-        (
-            'dev.gpu_pieces.split_files',
-            ['split', 'full', 'full/parts'],
-            'cannot go into the folder that is cut, full: name another',
-        ),
         (
             'dev.measure_tiles',
             ['--weights', 'w.pth', '--dataroot', 'x', '--scenes', 'a', '--halos', '-1'],
             '-1 is no whole',
         ),
-        ('dev.speed.loader', ['--lmdb', 'nowhere'], "folder 'nowhere' does not exist"),
-        ('dev.speed.loader', ['--samples', '0'], '0 is no whole number of at least 1'),
-        ('dev.speed.metrics', ['--size', '65'], '65 is no multiple of 8'),
-        ('dev.speed.metrics', ['--device', 'tpu'], "invalid choice: 'tpu'"),
+        (
+            'dev.speed.run',
+            ['--lmdb', 'nowhere', '--cases', 'loader', '--output', 'full'],
+            'There is no cube store at nowhere',
+        ),
+        ('dev.speed.run', ['--cases', 'nothing'], "invalid choice: 'nothing'"),
         ('dev.speed.run', ['--scene-bands', '99'], '99 is no whole number from 1 to 31'),
         ('dev.speed.run', ['--reference', 'nowhere'], 'nowhere'),
         (

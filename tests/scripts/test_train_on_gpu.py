@@ -7,6 +7,7 @@ import importlib
 import io
 import multiprocessing
 import os
+import random
 import runpy
 import shutil
 import sys
@@ -20,7 +21,8 @@ import yaml
 
 from mulsr_plugin.__main__ import main as mulsr
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
-from scripts.dev.gpu_pieces.file_parts import split_files
+from mulsr_plugin.training.trainer import train
+from scripts.dev.gpu_pieces.train_on_gpu import SUMS, names_in_parts, read_parts, write_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 TOTAL_ITER = 6
@@ -81,7 +83,10 @@ def call(folder, *options, expect=0):
 
 
 def program(folder, arguments, log):
-    """Do what ``python -m MODULE ...`` does, in a process of its own."""
+    """Do what ``python -m MODULE ...`` does, in a process of its own.
+
+    A training counts its minutes as if it had begun a minute ago: one with less time ends after its first iteration.
+    """
     os.chdir(folder)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
@@ -89,6 +94,8 @@ def program(folder, arguments, log):
     torch.set_num_threads(1)
     assert arguments[0] == '-m'
     sys.argv = arguments[1:]
+    if arguments[1] == 'mulsr_plugin.train':
+        sys.exit(train(os.getcwd(), time.monotonic() - 60))
     importlib.import_module(arguments[1]).main()
 
 
@@ -110,19 +117,18 @@ def test_a_training_in_pieces_on_two_machines_is_that_of_one_piece(machine):
     output = call(whole, '--state', 'state')
     assert f'Iterations 0 to {TOTAL_ITER}' in output and 's waiting for data' in output
     assert (whole / 'results' / 'tiny' / 'metrics_CAVE_noise_free.csv').is_file()
-    # building the network takes longer than that, so the piece ends after its first iteration
-    pieces = ['--minutes', '0.153', '--reserve', '0.15', '--state', 'state', '--part-mib', '0.05']
+    pieces = ['--minutes', '1', '--reserve', '0.5', '--state', 'state', '--part-mib', '0.05']
     output = call(first, *pieces, expect=EXIT_STOPPED)
     assert 'give the same command again' in output and 'The time budget ends this run' in output
     shutil.copytree(first / 'state', second / 'state')
-    split_files(first / 'data', ['train.lmdb/data.mdb', 'test.lmdb/data.mdb'], second / 'parts', 0.3)
+    write_parts(first / 'data', ['train.lmdb', 'test.lmdb'], second / 'parts', 0.3)
     output = call(second, '--input', 'parts', '--state', 'state', '--state-out', 'newer')
     assert 'Taken up from state: iteration 1.' in output
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
     with open(second / 'experiments' / 'tiny' / 'pieces.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [(row['from_iteration'], row['to_iteration']) for row in rows] == [('0', '1'), ('1', str(TOTAL_ITER))]
-    assert (second / 'newer' / 'parts.json').is_file()
+    assert f'models/net_g_{TOTAL_ITER}.pth' in names_in_parts(second / 'newer')
     assert 'Tested already' in call(second)
 
 
@@ -130,8 +136,46 @@ def test_missing_data_and_broken_input(machine):
     folder = machine('empty')
     assert 'error: data has no train.lmdb and test.lmdb: give --input' in call(folder, expect=1)
     (folder / 'parts').mkdir()
-    (folder / 'parts' / 'parts.json').write_text('{}')
-    assert 'is damaged or of another program' in call(folder, '--input', 'parts', expect=1)
+    (folder / 'parts' / SUMS).write_text(f'{"0" * 64}  part_000\n')
+    assert 'part_000: No such file' in call(folder, '--input', 'parts', expect=1)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """A folder of files and their parts: 100,000 random bytes, an empty file, and one with a blank in its name."""
+    root = tmp_path / 'run'
+    (root / 'models').mkdir(parents=True)
+    (root / 'models' / 'net.pth').write_bytes(random.Random(0).randbytes(100_000))
+    (root / 'empty.log').touch()
+    (root / 'a b.csv').write_text('1')
+    write_parts(root, ['models/net.pth', 'empty.log', 'a b.csv'], tmp_path / 'parts', 0.03)
+    return tmp_path / 'parts'
+
+
+def test_files_come_back_from_their_parts(parts, tmp_path):
+    sizes = [path.stat().st_size for path in sorted(parts.glob('part_*'))]
+    assert len(sizes) == 4 and max(sizes) <= 0.03 * 2**20
+    assert sorted(names_in_parts(parts)) == ['a b.csv', 'empty.log', 'models/net.pth']
+    read_parts(parts, tmp_path / 'back')
+    for name in names_in_parts(parts):
+        assert (tmp_path / 'back' / name).read_bytes() == (tmp_path / 'run' / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / 'back').iterdir()) == ['a b.csv', 'empty.log', 'models']
+    write_parts(tmp_path / 'run', ['empty.log'], parts, 0.03)  # parts from before go
+    assert sorted(path.name for path in parts.iterdir()) == [SUMS, 'part_000']
+
+
+@pytest.mark.parametrize('damage', ['flip', 'cut', 'remove'])
+def test_damaged_parts_leave_existing_files_alone(parts, tmp_path, damage):
+    part = parts / 'part_001'
+    content = part.read_bytes()
+    part.write_bytes(content[:-1] if damage == 'cut' else content[:99] + bytes([content[99] ^ 1]) + content[100:])
+    if damage == 'remove':
+        part.unlink()
+    (tmp_path / 'run' / 'a b.csv').write_text('2')
+    with pytest.raises(ValueError, match='part_001'):
+        read_parts(parts, tmp_path / 'run')
+    assert (tmp_path / 'run' / 'a b.csv').read_text() == '2'
+    assert sorted(path.name for path in (tmp_path / 'run').iterdir()) == ['a b.csv', 'empty.log', 'models']
 
 
 def test_summary_of_a_log():

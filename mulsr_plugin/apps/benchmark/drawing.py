@@ -42,13 +42,22 @@ _STYLE = {
     'legend.frameon': False,
     'grid.linewidth': 0.4,
     'grid.color': '0.85',
+    'axes.titlepad': 3,
+    'axes.labelpad': 2,
+    'xtick.major.width': 0.6,
+    'ytick.major.width': 0.6,
+    'xtick.major.size': 2.5,
+    'ytick.major.size': 2.5,
+    'figure.constrained_layout.w_pad': 0.03,  # inches around every cell
+    'figure.constrained_layout.h_pad': 0.03,
+    'figure.constrained_layout.wspace': 0,
+    'figure.constrained_layout.hspace': 0,
+    'savefig.pad_inches': 0.04,
     'pdf.fonttype': 42,  # text stays text, as publishers ask
 }
 _DPI = 300
-_GAP = 0.06  # inches between pictures
-_PANEL = 1.5  # inches, longer side of a picture
-_LINE = 0.16  # inches, one line of text
-_LABEL_WIDTH = 20  # characters in one line of a label
+_PANEL = 1.5  # inches, width of a picture
+_LABEL_WIDTH = 18  # characters in one line of a label
 _MARKER_AREAS = (25.0, 260.0)  # square points
 
 
@@ -193,19 +202,16 @@ def spectra_figure(
         _check_shape(cube, truth)
     pixels = choose_pixels(truth, min(4, truth.shape[0] * truth.shape[1])) if pixels is None else pixels
     _check_pixels(pixels, truth)
-    cells = len(pixels) + 1
-    columns = min(3, cells)
-    legend = _legend_shape([REFERENCE_LABEL, *results], 2.35 * columns)
-    figure = _new_figure(2.35 * columns + 0.1, 1.8 * -(-cells // columns) + legend[1] * _LINE + 0.15)
-    boxes = [(0.55 + 2.35 * (i % columns), 0.22 + 1.8 * (i // columns), 1.75, 1.2) for i in range(cells)]
-    _draw_pixel_map(_add_axes(figure, *boxes[0]), false_colour(truth, wavelengths), pixels)
-    for index, (pixel, box) in enumerate(zip(pixels, boxes[1:])):
-        axes = _add_axes(figure, *box)
-        axes.set_title(f'{_letter(index)}: row {pixel[0]}, column {pixel[1]}', pad=3)
+    columns = min(3, len(pixels) + 1)
+    figure, grid = _new_figure(2.4, 1.7, -(-(len(pixels) + 1) // columns), columns)
+    for unused in grid[len(pixels) + 1 :]:
+        unused.remove()
+    _draw_pixel_map(grid[0], false_colour(truth, wavelengths), pixels)
+    for index, (pixel, axes) in enumerate(zip(pixels, grid[1:])):
+        axes.set_title(f'{_letter(index)}: row {pixel[0]}, column {pixel[1]}')
         lines = {REFERENCE_LABEL: truth[pixel], **{label: cube[pixel] for label, cube in cubes.items()}}
-        _draw_bands(axes, lines, wavelengths)
-        axes.set_ylabel('Intensity' if (index + 1) % columns == 0 or index == 0 else '')
-    _add_legend(figure, axes, legend[0])
+        _draw_bands(axes, lines, wavelengths, 'Intensity')
+    _add_legend(figure, grid[1])
     return figure
 
 
@@ -229,12 +235,9 @@ def band_psnr_figure(psnr: Mapping[str, np.ndarray], wavelengths: Sequence[float
     if len(set(lengths.values())) > 1:
         raise ValueError(f'The entries have different numbers of bands, {lengths}; compare results for the same data.')
     finite = {label: np.where(np.isfinite(values), values, np.nan) for label, values in psnr.items()}
-    legend = _legend_shape(list(psnr), 4.6)
-    figure = _new_figure(4.7, 3.0 + legend[1] * _LINE)
-    axes = _add_axes(figure, 0.6, 0.12, 3.9, 2.4)
-    _draw_bands(axes, finite, wavelengths)
-    axes.set_ylabel('PSNR (dB)')
-    _add_legend(figure, axes, legend[0])
+    figure, (axes,) = _new_figure(4.7, 3.0)
+    _draw_bands(axes, finite, wavelengths, 'PSNR (dB)')
+    _add_legend(figure, axes)
     return figure
 
 
@@ -257,30 +260,25 @@ def cost_figure(entries: Mapping[str, EntryCost], cost_label: str) -> Any:
     for label, entry in entries.items():
         if not (math.isfinite(entry.cost) and entry.cost >= 0):
             raise ValueError(f'The cost of {label} is {entry.cost}, expected a number of 0 or more; leave it out.')
-    names = {label: _with_parameters(label, entry.parameters) for label, entry in entries.items()}
-    legend = _legend_shape(list(names.values()), 4.6)
-    figure = _new_figure(4.7, 3.0 + (legend[1] + 1.5) * _LINE)
-    axes = _add_axes(figure, 0.6, 0.12, 3.9, 2.4)
+    figure, (axes,) = _new_figure(4.7, 3.0)
     most = max(entry.parameters for entry in entries.values())
     for label, style in entry_styles(list(entries)).items():
-        _draw_cost(axes, entries[label], names[label], style, most)
-    _set_cost_axis(axes, [entry.cost for entry in entries.values() if entry.cost > 0])
+        _draw_cost(axes, entries[label], label, style, most)
+    _set_cost_axis(axes, [entry.cost for entry in entries.values() if entry.cost > 0] or [1.0, 10.0])
     axes.margins(y=0.12)
     axes.grid(True)
     axes.set_axisbelow(True)
-    axes.set_xlabel(cost_label)
-    axes.set_ylabel('PSNR (dB)')
-    shown = _add_legend(figure, axes, legend[0])
-    if most:
-        shown.set_title('Marker area: number of parameters', {'size': 7})
-    for handle in shown.findobj(_is_markers):
-        handle.set_sizes([30])  # of the drawn size large markers would overlap
+    axes.set(xlabel=cost_label, ylabel='PSNR (dB)')
+    legend = _add_legend(figure, axes, 'Marker area: number of parameters' if most else None)
+    for handle in legend.legend_handles:
+        if hasattr(handle, 'set_sizes'):
+            handle.set_sizes([30])  # of the drawn size large markers would overlap
     return figure
 
 
 @_styled
 def save_figure(figure: Any, path: Path) -> list[Path]:
-    """Write a figure as ``path``.png (300 dpi) and ``path``.pdf; equal figures give equal files.
+    """Write a figure as ``path``.png (300 dpi) and ``path``.pdf, cut to what is drawn; equal figures give equal files.
 
     Args:
         figure (matplotlib.figure.Figure): From one of the functions above.
@@ -291,8 +289,8 @@ def save_figure(figure: Any, path: Path) -> list[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.parent / f'{path.name}.{form}' for form in ('png', 'pdf')]
-    figure.savefig(files[0], dpi=_DPI)
-    figure.savefig(files[1], dpi=_DPI, metadata={'CreationDate': None})
+    figure.savefig(files[0], dpi=_DPI, bbox_inches='tight')
+    figure.savefig(files[1], dpi=_DPI, bbox_inches='tight', metadata={'CreationDate': None})
     return files
 
 
@@ -408,7 +406,7 @@ def figures_to_tensorboard(folder: Path, log_dir: Path | None = None) -> int:
             tag = file.relative_to(Path(folder) / 'figures').with_suffix('').as_posix()
             picture = cv2.imread(str(file))
             if picture is None:
-                raise ValueError(f'{file} is no readable picture; remove it, or draw the figures again.')
+                raise ValueError(f'{file} is not a readable picture; remove it, or draw the figures again.')
             writer.add_image(f'figures/{tag}', picture[..., ::-1].copy(), dataformats='HWC')
     return len(files)
 
@@ -454,21 +452,16 @@ def _box_means(cube: np.ndarray, side: int) -> np.ndarray:
     return np.stack([cv2.blur(band, (side, side), borderType=cv2.BORDER_REFLECT) for band in bands], axis=-1)
 
 
-def _new_figure(width: float, height: float) -> Any:
-    """Make a figure of a size in inches that belongs to no window and to no global list."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Any, Any]:
+    """Make a figure with cells of a size in inches, which Matplotlib lays out; it belongs to no window.
+
+    Returns:
+        The figure and its axes, row by row.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _add_axes(figure: Any, left: float, top: float, width: float, height: float) -> Any:
-    """Add axes at a place in inches from the upper left corner."""
-    total_width, total_height = figure.get_size_inches()
-    bottom = total_height - top - height
-    return figure.add_axes([left / total_width, bottom / total_height, width / total_width, height / total_height])
+    figure = Figure((columns * width, rows * height), layout='compressed')
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid).ravel()
 
 
 def _wrapped(label: str) -> str:
@@ -482,73 +475,37 @@ def _draw_results(
     captions: Mapping[str, str],
     max_columns: int,
 ) -> Any:
-    """Place the pictures in blocks of at most ``max_columns`` columns and three rows."""
-    titles = {label: '\n'.join(filter(None, [_wrapped(label), captions.get(label)])) for label in pictures}
-    rows = _row_heights(next(iter(pictures.values())).shape, area)
-    title_height = _LINE * max(title.count('\n') + 1 for title in titles.values()) + 0.08
-    blocks = -(-len(pictures) // max_columns)
-    columns, width = -(-len(pictures) // blocks), rows[0]
-    block_height = title_height + sum(rows[1]) + 3 * _GAP
-    figure = _new_figure(columns * (width + _GAP) + _GAP, blocks * block_height + _GAP)
-    highest = highest_error_shown(list(errors.values()))
-    shown = None
-    for index, (label, picture) in enumerate(pictures.items()):
-        left, top = _GAP + index % columns * (width + _GAP), index // columns * block_height + title_height
-        axes = _add_axes(figure, left, top, width, rows[1][0])
-        _draw_picture(axes, picture, area)
-        _fit_text(figure, axes.set_title(titles[label], pad=3), width)
-        axes = _add_axes(figure, left, top + rows[1][0] + _GAP, width, rows[1][1])
-        _show(axes, picture[area[0] : area[0] + area[2], area[1] : area[1] + area[3]])
-        if label in errors:
-            axes = _add_axes(figure, left, top + rows[1][0] + rows[1][1] + 2 * _GAP, width, rows[1][2])
-            error = np.nan_to_num(errors[label], nan=highest, posinf=highest)
-            shown = _show(axes, error, cmap=ERROR_COLOURS, vmin=0, vmax=highest)
-    # The cell below the ground truth, which has no error, is the last one.
-    _draw_colour_bar(figure, shown, (left, top + rows[1][0] + rows[1][1] + 2 * _GAP), rows[1][2])
-    return figure
-
-
-def _row_heights(shape: Sequence[int], area: Area) -> tuple[float, tuple[float, float, float]]:
-    """Return the width of a column and the heights of its three pictures in inches."""
-    height, width = shape[:2]
-    whole = min(max(_PANEL * height / width, 0.7), 1.6 * _PANEL)
-    enlarged = min(max(_PANEL * area[2] / area[3], 0.5), 1.6 * _PANEL)
-    return _PANEL, (whole, enlarged, whole)
-
-
-def _show(axes: Any, picture: np.ndarray, **options: Any) -> Any:
-    axes.set_axis_off()
-    # No smoothing: what is seen are the pixels.
-    return axes.imshow(picture, interpolation='nearest', **options)
-
-
-def _draw_picture(axes: Any, picture: np.ndarray, area: Area) -> None:
-    """Show a picture with the frame of the enlarged area, seen on dark and on bright ground."""
+    """Draw the pictures in blocks of at most ``max_columns`` columns and three rows."""
     from matplotlib.patches import Rectangle
 
-    _show(axes, picture)
+    blocks = -(-len(pictures) // max_columns)
+    columns = -(-len(pictures) // blocks)
     top, left, height, width = area
-    for colour, line in (('black', 2.0), ('white', 1.0)):
-        frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=line)
-        axes.add_patch(frame)
-
-
-def _fit_text(figure: Any, text: Any, width: float) -> None:
-    """Make a text smaller until it fits into a width in inches."""
-    taken = text.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
-    if taken > width:
-        text.set_fontsize(text.get_fontsize() * width / taken)
-
-
-def _draw_colour_bar(figure: Any, shown: Any, corner: tuple[float, float], height: float) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    text = 0.07  # half a line, for the numbers at both ends
-    axes = _add_axes(figure, corner[0] + 0.1, corner[1] + text, 0.14, height - 2 * text)
-    bar = figure.colorbar(shown, cax=axes, ticks=MaxNLocator(5 if height > 1 else 3))
-    bar.set_label('RMSE over bands' if height > 1 else 'RMSE')
-    bar.outline.set_linewidth(0.6)
-    axes.tick_params(width=0.6, length=2.5)
+    whole_height, whole_width = next(iter(pictures.values())).shape[:2]
+    # shallow or narrow pictures get cells that are neither
+    whole, enlarged = (min(max(ratio, 0.7), 1.6) for ratio in (whole_height / whole_width, height / width))
+    heights = np.array([whole, enlarged, whole] * blocks)
+    figure, axes = _new_figure(_PANEL, _PANEL * heights.mean(), len(heights), columns, height_ratios=heights)
+    highest = highest_error_shown(list(errors.values()))
+    for panel, ratio in zip(axes, heights.repeat(columns)):
+        panel.set_axis_off()
+        panel.set(box_aspect=ratio, adjustable='datalim')
+    for index, (label, picture) in enumerate(pictures.items()):
+        first = 3 * (index // columns) * columns + index % columns
+        upper, middle, lower = axes[first : first + 3 * columns : columns]
+        upper.set_title('\n'.join(filter(None, [_wrapped(label), captions.get(label)])))
+        upper.imshow(picture, interpolation='nearest')  # what is seen are the pixels
+        for colour, line in (('black', 2.0), ('white', 1.0)):  # seen on dark and on bright ground
+            corner = (left - 0.5, top - 0.5)
+            upper.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line))
+        middle.imshow(picture[top : top + height, left : left + width], interpolation='nearest')
+        if label in errors:
+            error = np.nan_to_num(errors[label], nan=highest, posinf=highest)
+            shown = lower.imshow(error, ERROR_COLOURS, interpolation='nearest', vmin=0, vmax=highest)
+    # the last cell is that of the ground truth, which has no error
+    bar = figure.colorbar(shown, cax=lower.inset_axes((0.05, 0.03, 0.1, 0.94)))
+    bar.set_label('RMSE over bands', labelpad=4)
+    return figure
 
 
 def _letter(index: int) -> str:
@@ -559,26 +516,17 @@ def _draw_pixel_map(axes: Any, picture: np.ndarray, pixels: Sequence[Pixel]) -> 
     """Show where the pixels are: a ring around each, its letter beside it on the side with room."""
     from matplotlib.patheffects import withStroke
 
-    _show(axes, picture)
-    height, width = picture.shape[:2]
-    outline = [withStroke(linewidth=2, foreground='black')]
+    axes.set_axis_off()
+    axes.imshow(picture, interpolation='nearest')
+    style = {'color': 'white', 'path_effects': [withStroke(linewidth=2, foreground='black')]}
     for index, (row, column) in enumerate(pixels):
-        axes.plot(column, row, 'o', markersize=5, fillstyle='none', color='white', path_effects=outline)
-        right, upper = column < width / 2, row > height / 2
-        axes.annotate(
-            _letter(index),
-            (column, row),
-            xytext=(4 if right else -4, 3 if upper else -3),
-            textcoords='offset points',
-            ha='left' if right else 'right',
-            va='bottom' if upper else 'top',
-            color='white',
-            weight='bold',
-            path_effects=outline,
-        )
+        axes.plot(column, row, 'o', markersize=5, fillstyle='none', **style)
+        place = (7 if column < picture.shape[1] / 2 else -7, 7 if row > picture.shape[0] / 2 else -7)
+        kind = {'textcoords': 'offset points', 'ha': 'center', 'va': 'center', 'weight': 'bold'}
+        axes.annotate(_letter(index), (column, row), place, **kind, **style)
 
 
-def _draw_bands(axes: Any, lines: Mapping[str, np.ndarray], wavelengths: Sequence[float] | None) -> None:
+def _draw_bands(axes: Any, lines: Mapping[str, np.ndarray], wavelengths: Sequence[float] | None, quantity: str) -> None:
     """Draw one line per entry over the bands; the ground truth and the main entry above the others."""
     bands = len(next(iter(lines.values())))
     if wavelengths is not None and len(wavelengths) != bands:
@@ -588,77 +536,43 @@ def _draw_bands(axes: Any, lines: Mapping[str, np.ndarray], wavelengths: Sequenc
     for label, values in lines.items():
         style = styles.get(label, EntryStyle(REFERENCE_COLOUR, '-', '', 1.6))
         above = 3 if style.colour == MAIN_COLOUR else 2.5 if label == REFERENCE_LABEL else 2
-        axes.plot(
-            x,
-            values,
-            label=_wrapped(label),
-            color=style.colour,
-            linestyle=style.line,
-            linewidth=style.width,
-            marker=style.marker if bands == 1 else '',
-            zorder=above,
-        )
+        options = {'color': style.colour, 'linestyle': style.line, 'linewidth': style.width, 'zorder': above}
+        axes.plot(x, values, label=_wrapped(label), marker=style.marker if bands == 1 else '', **options)
     axes.grid(True)
-    axes.set_xlabel('Band' if wavelengths is None else 'Wavelength (nm)', labelpad=2)
-    axes.tick_params(width=0.6, length=2.5)
-    if bands > 1:
-        axes.set_xlim(x.min(), x.max())
+    axes.set(xlabel='Band' if wavelengths is None else 'Wavelength (nm)', ylabel=quantity)
+    axes.margins(x=0)
+    axes.locator_params('x', integer=True)
 
 
-def _with_parameters(label: str, parameters: int) -> str:
-    if parameters >= 1e5:
-        return f'{label} ({parameters / 1e6:.2f}\u00a0M)'  # not broken at this blank
-    return f'{label} ({parameters:,})' if parameters else label
-
-
-def _draw_cost(axes: Any, entry: EntryCost, name: str, style: EntryStyle, most: int) -> None:
+def _draw_cost(axes: Any, entry: EntryCost, label: str, style: EntryStyle, most: int) -> None:
+    if entry.parameters:
+        digits = f'{entry.parameters / 1e6:.2f}\u00a0M' if entry.parameters >= 1e5 else f'{entry.parameters:,}'
+        label = f'{label} ({digits})'  # not broken at the blank
     if entry.cost == 0:
-        axes.axhline(entry.psnr, color=style.colour, linestyle='--', linewidth=1.0, label=_wrapped(name), zorder=1.5)
+        axes.axhline(entry.psnr, color=style.colour, linestyle='--', linewidth=1.0, label=_wrapped(label), zorder=1.5)
         return
     smallest, largest = _MARKER_AREAS
     size = max(smallest, largest * entry.parameters / max(most, 1))
-    axes.scatter(
-        entry.cost,
-        entry.psnr,
-        s=size,
-        color=style.colour,
-        marker=style.marker,
-        edgecolors='black',
-        linewidths=0.5,
-        label=_wrapped(name),
-        zorder=3 - size / largest,  # small markers are not hidden by large ones
-    )
+    shape = {'marker': style.marker, 'color': style.colour, 'edgecolors': 'black', 'linewidths': 0.5}
+    # small markers are not hidden by large ones
+    axes.scatter(entry.cost, entry.psnr, size, label=_wrapped(label), zorder=3 - size / largest, **shape)
 
 
 def _set_cost_axis(axes: Any, costs: Sequence[float]) -> None:
-    """Make the axis logarithmic, at least a decade long and with room for the markers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Make the axis logarithmic, at least a decade long and with room for the markers, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    axes.set_xscale('log')
-    room = max(1.6, math.sqrt(10 * min(costs) / max(costs))) if costs else 1
-    axes.set_xlim(min(costs, default=1) / room, max(costs, default=10) * room)
-    long = bool(costs) and max(costs) > 100 * min(costs)
-    axes.xaxis.set_major_locator(LogLocator(10, subs=(1,) if long else (1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    room = max(1.6, math.sqrt(10 * min(costs) / max(costs)))
+    axes.set(xscale='log', xlim=(min(costs) / room, max(costs) * room))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 100 * min(costs) else (1,)))
+    axes.xaxis.set_major_formatter('{x:g}')
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend_shape(labels: Sequence[str], width: float) -> tuple[int, int]:
-    """Return columns and lines of text of a legend below a figure of a width in inches."""
-    wrapped = [_wrapped(label).split('\n') for label in labels]
-    longest = max(len(line) for lines in wrapped for line in lines)
-    columns = min(len(labels), max(1, int(width / (0.068 * longest + 0.55))))
-    rows = -(-len(labels) // columns)
-    heights = [sum(map(len, wrapped[start : start + rows])) for start in range(0, len(labels), rows)]
-    return columns, max(heights)
-
-
-def _add_legend(figure: Any, axes: Any, columns: int) -> Any:
+def _add_legend(figure: Any, axes: Any, title: str | None = None) -> Any:
+    """Add the legend of some axes below the figure; it makes the page longer, not the axes smaller."""
     handles, labels = axes.get_legend_handles_labels()
-    return figure.legend(handles, labels, loc='lower center', ncol=columns, borderaxespad=0.2, columnspacing=1.2)
-
-
-def _is_markers(artist: Any) -> bool:
-    from matplotlib.collections import PathCollection
-
-    return isinstance(artist, PathCollection)
+    longest = max(len(line) for label in labels for line in label.split('\n'))
+    columns = max(1, int(figure.get_size_inches()[0] / (0.07 * longest + 0.55)))
+    place = {'loc': 'upper center', 'bbox_to_anchor': (0.5, 0), 'title': title, 'title_fontsize': 7}
+    return figure.legend(handles, labels, ncols=columns, columnspacing=1.2, **place)

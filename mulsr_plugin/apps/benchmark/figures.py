@@ -75,7 +75,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is no such file.
+        ValueError: It is not such a file.
     """
     path = folder / 'results.json'
     if not path.is_file():
@@ -86,7 +86,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     except (ValueError, TypeError):
         missing = {'everything'}
     if missing:
-        raise ValueError(f'{path} is no result of `mulsr benchmark` ({", ".join(sorted(missing))} missing); run it.')
+        raise ValueError(f'{path} is not a result of `mulsr benchmark` ({", ".join(sorted(missing))} missing); run it.')
     return content
 
 
@@ -110,7 +110,9 @@ class _Figures:
         self.psnr = psnr[0] if psnr else None
         if len(complete) < len(entries):
             left_out = ', '.join(entry for entry in entries if entry not in complete)
-            get_root_logger().warning(f'{name}: not in the figures, for want of results for every image: {left_out}')
+            get_root_logger().warning(
+                f'{name}: left out of the figures because some images have no results: {left_out}'
+            )
 
     def write_costs(self) -> list[Path]:
         """Draw quality against each cost that is known."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from mulsr_plugin.apps.benchmark.published import CAUTION, COLUMNS, published_at
+from mulsr_plugin.utils.tables import escape_latex, latex_table, markdown_table, write_csv
 
 SIGNIFICANT = 0.05
 _TITLES = {'psnr': 'PSNR', 'ssim': 'SSIM', 'sam': 'SAM', 'rmse': 'RMSE', 'ergas': 'ERGAS'}
@@ -84,7 +84,11 @@ def summary_table(content: Mapping[str, Any], dataset: str) -> Table:
     return Table(
         f'{dataset}, x{content["scale"]}',
         content['datasets'][dataset]['protocol'],
-        ['Network', *(_TITLES.get(m, m) + _arrow(content['metrics'][m]) for m in metrics), *_COSTS.values()],
+        [
+            'Network',
+            *(_TITLES.get(m, m) + (' ↑' if _higher_is_better(content['metrics'][m]) else ' ↓') for m in metrics),
+            *_COSTS.values(),
+        ],
         rows_of_table,
         remarks,
     )
@@ -175,10 +179,6 @@ def _higher_is_better(options: Mapping[str, Any]) -> bool:
     return (options.get('better') or 'higher') == 'higher'
 
 
-def _arrow(options: Mapping[str, Any]) -> str:
-    return ' ↑' if _higher_is_better(options) else ' ↓'
-
-
 def _cost_text(cost: str, rows: Sequence[Mapping[str, Any]]) -> str:
     numbers = [row[cost] for row in rows if row[cost] is not None]
     if not numbers:
@@ -190,27 +190,19 @@ def _cost_text(cost: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _write_csv(path: Path, content: Mapping[str, Any]) -> None:
-    columns = ['dataset', 'entry', 'image', *content['metrics'], *_COSTS]
     places = {(name, key) for name, data in content['datasets'].items() for key in data['images']}
     order = {entry: number for number, entry in enumerate(content['entries'])}
     rows = [r for r in content['rows'] if (r['dataset'], r['image']) in places and r['entry'] in order]
     rows.sort(key=lambda row: (row['dataset'], order[row['entry']], row['image']))
-    with open(path, 'w', newline='', encoding='utf-8') as file:
-        for data in content['datasets'].values():
-            file.write(f'# {data["protocol"]}\n')
-        writer = csv.DictWriter(file, columns, extrasaction='ignore')
-        writer.writeheader()
-        writer.writerows(rows)
+    protocols = [data['protocol'] for data in content['datasets'].values()]
+    write_csv(path, ['dataset', 'entry', 'image', *content['metrics'], *_COSTS], rows, protocols)
 
 
 def _markdown(table: Table) -> str:
-    lines = [f'## {table.title}', '', table.protocol, '']
-    if table.rows:
-        lines += [f'| {" | ".join(table.head)} |', f'|{"---|" * len(table.head)}']
-        for name, cells in table.rows:
-            escaped = name.replace('|', '&#124;')
-            lines.append(f'| {escaped} | {" | ".join(_markdown_cell(cell) for cell in cells)} |')
-    return '\n'.join([*lines, '', *(f'- {remark}' for remark in table.remarks)]).rstrip()
+    rows = [[name, *map(_markdown_cell, cells)] for name, cells in table.rows]
+    body = [markdown_table(table.head, rows), ''] if rows else []
+    lines = [f'## {table.title}', '', table.protocol, '', *body, *(f'- {remark}' for remark in table.remarks)]
+    return '\n'.join(lines).rstrip()
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -219,42 +211,12 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _latex(table: Table) -> str:
-    """A table environment that needs no package; the protocol is its caption, above it."""
+    """Return a table whose caption ends with the protocol."""
     caption = f'{table.title}. {table.protocol.rstrip(".")}.'
-    lines = [
-        r'\begin{table}',
-        rf'\caption{{{escape_latex(caption)}}}',
-        rf'\begin{{tabular}}{{l{"r" * (len(table.head) - 1)}}}',
-        r'\hline',
-        ' & '.join(escape_latex(title) for title in table.head) + r' \\',
-        r'\hline',
-        *(
-            ' & '.join([escape_latex(name), *(_latex_cell(cell) for cell in cells)]) + r' \\'
-            for name, cells in table.rows
-        ),
-        r'\hline',
-        r'\end{tabular}',
-        *(rf'\par {escape_latex(remark)}' for remark in table.remarks),
-        r'\end{table}',
-    ]
-    return '\n'.join(lines)
+    rows = [[escape_latex(name), *map(_latex_cell, cells)] for name, cells in table.rows]
+    return latex_table(caption, table.head, rows, table.remarks)
 
 
 def _latex_cell(cell: Cell) -> str:
     marks = {0: '{}', 1: r'\textbf{{{}}}', 2: r'\underline{{{}}}'}
     return marks[cell.rank].format(escape_latex(cell.text)) + ('$^*$' if cell.significant else '')
-
-
-def escape_latex(text: str) -> str:
-    """Write a plain text so that LaTeX prints it as it is."""
-    special = {
-        **{c: f'\\{c}' for c in '&%$#_{}'},
-        '\\': r'\textbackslash{}',
-        '~': r'\textasciitilde{}',
-        '^': r'\textasciicircum{}',
-        '<': '$<$',
-        '>': '$>$',
-        '↑': r'$\uparrow$',
-        '↓': r'$\downarrow$',
-    }
-    return ''.join(special.get(character, character) for character in text)

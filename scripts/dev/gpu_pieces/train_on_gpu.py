@@ -4,32 +4,39 @@
 
 It makes the LMDBs where they are missing, takes the training up from its newest state, ends it in order when the time
 is used up, and tests whole scenes once it is complete. Exit code 75 means: not done, give the same command again.
-With --state the newest training state is also written there in parts with checksums, and on a machine without the run
-taken up from there. Every call adds a line to experiments/NAME/pieces.csv: iterations, minutes, device.
+With --state the newest training state is also written there, as a tar file in parts with SHA-256 checksums, and on a
+machine without the run taken up from there. Every call adds a line to experiments/NAME/pieces.csv: iterations,
+minutes, device. --input takes LMDBs in such parts too, made by coreutils (and read by: sha256sum -c SHA256SUMS &&
+cat part_* | tar -x):
+
+    mkdir parts && tar -c -C datasets/cave train.lmdb/data.mdb test.lmdb/data.mdb | split -b 15M -d -a 3 - parts/part_
+    cd parts && sha256sum part_* > SHA256SUMS
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mulsr_plugin.checkpoints.states import complete_states
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from mulsr_plugin.utils.options import read_option_file
-from scripts.dev.gpu_pieces.file_parts import MANIFEST, join_files, read_table, split_files
-
-_STARTED = time.monotonic()
 
 SCRIPTS = Path(__file__).resolve().parents[2]
+SUMS = 'SHA256SUMS'
 LOGGED = re.compile(r'time \(data\): (\S+) \((\S+)\)\].*?(?:gpu_percent: (\S+))?\s*$', re.MULTILINE)
 PIECES = ['date', 'from_iteration', 'to_iteration', 'minutes', 'device', 'commit']
 
@@ -37,7 +44,7 @@ PIECES = ['date', 'from_iteration', 'to_iteration', 'minutes', 'device', 'commit
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--input', type=Path, help='complete_ms_data, its zip, or LMDBs in parts (split_files.py)')
+    parser.add_argument('--input', type=Path, help='complete_ms_data, its zip, or LMDBs in parts (see above)')
     parser.add_argument('--data', type=Path, default=Path('datasets/cave'), help='LMDBs; default: %(default)s')
     parser.add_argument(
         '--opt',
@@ -66,14 +73,15 @@ class Piece:
 
     Args:
         args: The command line.
+        started: Time of ``time.monotonic`` from which its minutes count.
 
     Raises:
         FileNotFoundError: The option file does not exist.
         ValueError: It is broken.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
+    def __init__(self, args: argparse.Namespace, started: float) -> None:
+        self.args, self.started = args, started
         wrong = [entry for entry in args.force_yml if '=' not in entry]
         if wrong:
             raise ValueError(f'--force-yml {wrong[0]} sets no option: write KEY=VALUE.')
@@ -86,7 +94,7 @@ class Piece:
         """Minutes that the call has left, without those reserved for saving; infinite without a budget."""
         if self.args.minutes is None:
             return float('inf')
-        return self.args.minutes - self.args.reserve - (time.monotonic() - _STARTED) / 60
+        return self.args.minutes - self.args.reserve - (time.monotonic() - self.started) / 60
 
     def newest(self) -> int:
         """Iteration of the newest complete state of the run, 0 for none."""
@@ -98,8 +106,8 @@ class Piece:
             return
         if self.args.input is None:
             raise FileNotFoundError(f'{self.args.data} has no train.lmdb and test.lmdb: give --input to make them.')
-        if (self.args.input / MANIFEST).is_file():
-            join_files(self.args.input, self.args.data)
+        if (self.args.input / SUMS).is_file():
+            read_parts(self.args.input, self.args.data)
             return
         program = [SCRIPTS / 'prepare_dataset.py', 'cave', '--allow-missing']
         if run([*program, '--input', self.args.input, '--output', self.args.data]):
@@ -108,12 +116,12 @@ class Piece:
     def take_up_state(self) -> None:
         """Join the state in parts if it is newer than those of the run here."""
         folder = self.args.state
-        if folder is None or not (folder / MANIFEST).is_file():
+        if folder is None or not (folder / SUMS).is_file():
             return
-        states = [Path(file['name']) for file in read_table(folder)['files']]
+        states = [Path(name) for name in names_in_parts(folder)]
         iteration = max((int(path.stem) for path in states if path.suffix == '.state'), default=0)
         if iteration > self.newest():
-            join_files(folder, self.run)
+            read_parts(folder, self.run)
             for name in ('models', 'training_states', 'visualization'):
                 (self.run / name).mkdir(exist_ok=True)
             print(f'Taken up from {folder}: iteration {iteration}.')
@@ -136,7 +144,7 @@ class Piece:
         return code
 
     def note_piece(self, before: int, minutes: float) -> None:
-        """Add a line to pieces.csv and print what the log tells of the speed."""
+        """Add a line to pieces.csv and print what the log says of the speed."""
         values = [datetime.now(timezone.utc).isoformat(timespec='seconds'), before, self.newest(), f'{minutes:.2f}']
         path = self.run / 'pieces.csv'
         is_new = not path.exists()
@@ -144,7 +152,8 @@ class Piece:
             writer = csv.writer(file, lineterminator='\n')
             if is_new:
                 writer.writerow(PIECES)
-            writer.writerow([*values, device_name(), commit()])
+            device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
+            writer.writerow([*values, device, commit()])
         logs = sorted(self.run.glob('train_*.log'), key=lambda log: log.stat().st_mtime)
         print(f'Iterations {before} to {self.newest()} in {minutes:.1f} minutes; {speed(logs[-1].read_text())}')
 
@@ -156,10 +165,10 @@ class Piece:
         names = [f'training_states/{number}.state', f'models/net_g_{number}.pth']
         names += [path.name for kind in ('*.csv', '*.log') for path in self.run.glob(kind)]
         latest = 'models/net_g_latest.pth'
-        split_files(
-            self.run, [*names, *([latest] if (self.run / latest).is_file() else [])], folder, self.args.part_mib
-        )
-        print(f'State of iteration {number} in {len(read_table(folder)["parts"])} parts: {folder}')
+        if (self.run / latest).is_file():
+            names.append(latest)
+        count = write_parts(self.run, names, folder, self.args.part_mib)
+        print(f'State of iteration {number} in {count} parts: {folder}')
 
     def test(self) -> int:
         """Test the network on whole scenes, unless that has been done; return the exit code."""
@@ -177,6 +186,53 @@ class Piece:
         return run(['-m', 'mulsr_plugin.test', '-opt', self.args.test_opt, '--force_yml', *forced])
 
 
+def write_parts(root: Path, names: Sequence[str], folder: Path, mib: float) -> int:
+    """Write files below ``root`` as a tar file in parts of at most ``mib`` MiB; return their number.
+
+    The checksums are written last, so parts with checksums are complete. Parts from before are replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    script = f"""
+        rm -f {SUMS} part_*
+        tar -c -C "$1" "${{@:3}}" | split -b "$2" -d -a 3 - part_
+        sha256sum part_* > .{SUMS}
+        sync part_* .{SUMS}
+        mv .{SUMS} {SUMS}
+    """
+    shell(script, root.resolve(), int(mib * 2**20), *names, cwd=folder)
+    return len(list(folder.glob('part_*')))
+
+
+def names_in_parts(folder: Path) -> list[str]:
+    """Return the names of the files in the parts of a folder, which are compared with their checksums first."""
+    return shell(f'sha256sum --quiet -c {SUMS} >&2; cat $(cut -c 67- {SUMS}) | tar -t', cwd=folder).splitlines()
+
+
+def read_parts(folder: Path, root: Path) -> None:
+    """Write the files of parts below ``root``, in place of those there: each whole, and none of damaged parts."""
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.resolve()) as temporary:
+        shell(f'sha256sum --quiet -c {SUMS} >&2; cat $(cut -c 67- {SUMS}) | tar -x -C "$1"', temporary, cwd=folder)
+        for path in [path for path in Path(temporary).rglob('*') if path.is_file()]:
+            target = root / path.relative_to(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+
+
+def shell(script: str, *arguments: object, cwd: Path) -> str:
+    """Run Bash commands on a folder of parts, each of which must succeed; return what they print.
+
+    Raises:
+        ValueError: One failed.
+    """
+    command = ['bash', '-euo', 'pipefail', '-c', script, 'bash', *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[0]
+        raise ValueError(f'The parts in {cwd} are damaged, incomplete or cannot be written: {reason}.')
+    return done.stdout
+
+
 def run(arguments: Sequence[str | Path]) -> int:
     """Run a Python program of this package to its end; it gets the signals that are meant for it."""
     process = subprocess.Popen([sys.executable, *map(str, arguments)])
@@ -190,7 +246,7 @@ def run(arguments: Sequence[str | Path]) -> int:
 
 
 def speed(log: str) -> str:
-    """Summarise what a log tells: seconds of an iteration, of them waiting for data, and how busy the GPU was."""
+    """Summarise the speed in a log: seconds of an iteration, of them waiting for data, and how busy the GPU was."""
     found = LOGGED.findall(log)
     if not found:
         return 'no iteration was logged.'
@@ -198,13 +254,6 @@ def speed(log: str) -> str:
     busy = [float(row[2]) for row in found if row[2]]
     gpu = f', GPU busy {sum(busy) / len(busy):.0f} % of the time' if busy else ''
     return f'{seconds:.3f} s per iteration, of which {waiting:.3f} s waiting for data{gpu}.'
-
-
-def device_name() -> str:
-    """Name of the GPU, or cpu."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
 
 
 def commit() -> str:
@@ -216,10 +265,11 @@ def commit() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, do what is next, and tell a user's mistake in one line."""
+    """Parse, do what is next, and report a user's mistake in one line."""
+    started = time.monotonic()
     args = build_parser().parse_args(argv)
     try:
-        piece = Piece(args)
+        piece = Piece(args, started)
         piece.prepare_data()
         piece.take_up_state()
         code = EXIT_STOPPED if piece.minutes_left() <= 0 else piece.train()

@@ -31,7 +31,7 @@ class AuthorsRelease:
         clone (str | PathLike): Folder of the clone.
 
     Raises:
-        FileNotFoundError: The folder is no such clone.
+        FileNotFoundError: The folder is not such a clone.
         ValueError: Its code cannot be imported.
     """
 

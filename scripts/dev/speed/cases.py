@@ -3,55 +3,42 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
-from scipy.io import savemat
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mulsr_plugin.archs.mulsr_arch import MulSR
+from mulsr_plugin.data.augmentation import augment, draw_augmentation
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
-from mulsr_plugin.data.store.reader import CubeStore
+from mulsr_plugin.data.spectral_response import apply_spectral_response
 from mulsr_plugin.data.store.writer import CubeStoreWriter
 from mulsr_plugin.models.inference import apply_network
-from mulsr_plugin.models.mulsr_model import MulSRModel
+from mulsr_plugin.models.precision import autocast, float32_math
+from mulsr_plugin.ops import scan_kernels
+from mulsr_plugin.ops.scans import LineScan
 from mulsr_plugin.ops.weight_norm import fold_weight_norm
 from mulsr_plugin.utils.memory import memory_of_process
 from scripts.dev.speed.measure import relative_difference
+from scripts.dev.trainings import OurTraining, Reference, ReferenceTraining, Training, write_mats
 
 Work = Callable[[], Any]
 BATCH_SIZE, CAVE_BANDS = 4, 31
-
-
-class Reference(Protocol):
-    """Code to compare with: the authors' release, or the literal form of the tests."""
-
-    name: str
-
-    def network(self, num_modules: int, scale: int) -> nn.Module:
-        """Build its network."""
-
-    def run_band(self, net: nn.Module, lq: Tensor, rgb: Tensor, band: int) -> Tensor:
-        """Run its network on one band of cubes (B, L, h, w) with guides; return (B, 1, H, W)."""
-
-    def weights(self, net: nn.Module) -> dict[str, Tensor]:
-        """Return the weights of its network under our names."""
-
-    def training_set(self, folder: Path, scale: int, size: int) -> Any:
-        """Training samples of a folder of .mat files with the cube under ``hsi``."""
-
-    def metrics(self, result: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-        """PSNR, SSIM, SAM and RMSE of two cubes (L, H, W)."""
+METRICS = (
+    *('hsi_psnr', 'hsi_ssim', 'sam', 'rmse', 'ergas'),  # of the paper, and ERGAS
+    *('mpsnr', 'cc', 'uiqi', 'q2n'),
+    *('d_lambda', 'd_s', 'qnr', 'spectral_consistency', 'spatial_consistency'),  # without a reference
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +72,7 @@ class Setting:
 
 @dataclass
 class Case:
-    """One row of the table for the reference and one for each variant of ours.
+    """One row of the table for the reference, which ratios are taken to, and one for each variant of ours.
 
     Attributes:
         work: What is timed.
@@ -95,6 +82,7 @@ class Case:
         difference: How far a variant's result is from the reference's, by variant.
         flops: Floating-point operations of one unit in the literal form; 0 where they mean nothing.
         peak_mib: Peak memory of the process (CPU) or of the tensors (GPU) by variant and for 'reference'.
+        base: What ``reference`` is, where it is not the code that is compared with.
     """
 
     work: str
@@ -104,6 +92,7 @@ class Case:
     difference: dict[str, float] = field(default_factory=dict)
     flops: float = 0.0
     peak_mib: dict[str, float | None] = field(default_factory=dict)
+    base: str | None = None
 
 
 def build_networks(setting: Setting) -> tuple[nn.Module, MulSR]:
@@ -184,13 +173,16 @@ def _training_case(
     theirs, ours = build_networks(setting)
     weights = {name: value.clone() for name, value in ours.state_dict().items()}
     images = make_images(setting, setting.crop, num_bands, BATCH_SIZE)
-    step = _ReferenceTraining(setting.reference, theirs, images)
+    batch = (images['gt'], images['lq'], images['rgb'])
+    step = partial(_train, ReferenceTraining(setting.reference, theirs, repeat(batch)))
     with FlopCounterMode(display=False) as counter:
         wanted = step()
     works: dict[str, tuple[Work, float]] = {}
     difference = {}
     for name, options in variants.items():
-        own = _OurTraining(setting, weights, images, options)
+        training = OurTraining(_training_options(setting, options), setting.device, repeat(images))
+        training.model.get_bare_model(training.model.net_g).load_state_dict(weights)
+        own = partial(_train, training)
         loss = own()
         if options['band_update'] == 'per_band':  # one step for all bands is another training
             difference[name] = abs(loss - wanted) / wanted
@@ -198,39 +190,9 @@ def _training_case(
     return Case(work, unit, (step, units), works, difference, counter.get_total_flops() / units)
 
 
-class _ReferenceTraining:
-    """One pass over the bands of a batch, with an optimiser step for each, as the release does; returns the loss."""
-
-    def __init__(self, reference: Reference, net: nn.Module, images: Mapping[str, Tensor]) -> None:
-        self.reference, self.net, self.images = reference, net, images
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
-
-    def __call__(self) -> float:
-        total, gt = 0.0, self.images['gt']
-        for band in range(gt.shape[1]):
-            result = self.reference.run_band(self.net, self.images['lq'], self.images['rgb'], band)
-            loss = nn.functional.l1_loss(result.squeeze(1), gt[:, band])
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            total += loss.item()
-        return total / gt.shape[1]
-
-
-class _OurTraining:
-    """One iteration of MulSRModel on the same batch; returns the loss."""
-
-    def __init__(
-        self, setting: Setting, weights: Mapping[str, Tensor], images: Mapping[str, Tensor], train: Mapping[str, Any]
-    ) -> None:
-        self.model = MulSRModel(_training_options(setting, train))
-        self.model.get_bare_model(self.model.net_g).load_state_dict(weights)
-        self.images, self.iterations = images, count(1)
-
-    def __call__(self) -> float:
-        self.model.feed_data(self.images)
-        self.model.optimize_parameters(next(self.iterations))
-        return float(self.model.log_dict['l_pix'])
+def _train(training: Training) -> float:
+    training.step()
+    return training.loss()
 
 
 def _training_options(setting: Setting, train: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,12 +200,6 @@ def _training_options(setting: Setting, train: Mapping[str, Any]) -> dict[str, A
         'name': 'speed',
         'model_type': 'MulSRModel',
         'scale': setting.scale,
-        'num_gpu': int(setting.device.type == 'cuda'),
-        'manual_seed': 0,
-        'is_train': True,
-        'dist': False,
-        'rank': 0,
-        'world_size': 1,
         'datasets': {},
         'network_g': {'type': 'MulSR', 'upscale': setting.scale, 'num_modules': setting.num_modules},
         'path': {},
@@ -258,10 +214,10 @@ def _training_options(setting: Setting, train: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def loader_case(setting: Setting, folder: Path, samples: int = 400) -> Case:
-    """Training samples per second of one thread, read, cropped, augmented and degraded."""
+def loader_cases(setting: Setting, folder: Path, samples: int = 400) -> Iterator[Case]:
+    """Training samples of one thread, read, cropped, augmented and degraded; then the steps of ours one by one."""
     lmdb = Path(setting.lmdb) if setting.lmdb else write_made_up_scenes(folder / 'scenes.lmdb', setting)
-    mats = _write_mats(lmdb, folder / 'mat')
+    mats = write_mats(lmdb, folder / 'mat', number=3, as_matlab=True)
     theirs = setting.reference.training_set(mats, setting.scale, setting.crop)
     ours = PairedHSIRGBDataset(
         {
@@ -281,7 +237,11 @@ def loader_case(setting: Setting, folder: Path, samples: int = 400) -> Case:
     read, read_few = partial(_read, ours, samples), partial(_read, theirs, few)
     read_few()
     size = f'{setting.crop}x{setting.crop}x{ours.num_bands}'
-    return Case(f'training sample, {size}', 'sample', (read_few, few), {'fp32': (read, samples)})
+    yield Case(f'training sample, {size}', 'sample', (read_few, few), {'fp32': (read, samples)})
+    steps = {
+        name: (partial(_repeat, step, samples), samples) for name, step in _loader_steps(ours, setting.crop).items()
+    }
+    yield Case(f'steps of a training sample, {size}', 'sample', (read, samples), steps, base='whole sample')
 
 
 def write_made_up_scenes(path: Path, setting: Setting) -> Path:
@@ -294,20 +254,40 @@ def write_made_up_scenes(path: Path, setting: Setting) -> Path:
     return path
 
 
-def _write_mats(lmdb: Path, folder: Path) -> Path:
-    """Write up to three scenes of a store under ``hsi``, as MATLAB does by default: double precision, compressed."""
-    folder.mkdir()
-    store = CubeStore(lmdb)
-    for key in store.keys()[:3]:
-        cube = store.read(key) * store.header(key).scale
-        savemat(folder / f'{key}.mat', {'hsi': cube}, do_compression=True)
-    store.close()
-    return folder
-
-
 def _read(dataset: Any, samples: int) -> None:
     for index in range(samples):
         dataset[index % len(dataset)]
+
+
+def _repeat(work: Work, times: int) -> None:
+    for _ in range(times):
+        work()
+
+
+def _loader_steps(dataset: PairedHSIRGBDataset, size: int) -> dict[str, Work]:
+    """Return the steps of a sample on one and the same crop."""
+    rng, key, cubes = np.random.default_rng(0), dataset.keys[0], dataset.cubes['gt']
+    gt = dataset[0]['gt'].numpy()
+    height, width, _ = cubes.header(key).shape
+    values = cubes.read_window(key, 0, 0, size, size)
+    assert dataset.degradation is not None and dataset.response is not None
+    degradation, response = dataset.degradation, dataset.response
+
+    def read_window() -> np.ndarray:
+        top, left = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
+        return cubes.read_window(key, int(top), int(left), size, size)
+
+    def augment_and_convert() -> np.ndarray:
+        moved = augment(values.transpose(2, 0, 1), draw_augmentation(rng))
+        return np.multiply(moved, np.float32(1 / 65535), dtype=np.float32, order='C', casting='unsafe')
+
+    return {
+        'read the window': read_window,
+        'check the range': lambda: (values.min(), values.max()),
+        'augment, convert to float': augment_and_convert,
+        'make the guide': lambda: apply_spectral_response(response, gt),
+        'blur, downsample, add noise': lambda: degradation(gt, rng),
+    }
 
 
 def metrics_case(setting: Setting) -> Case:
@@ -327,6 +307,80 @@ def metrics_case(setting: Setting) -> Case:
     difference = {'fp32': max(abs(values[name] - wanted[name]) / abs(wanted[name]) for name in types)}
     size = f'{setting.scene}x{setting.scene}x{setting.num_bands}'
     return Case(f'PSNR, SSIM, SAM, RMSE, {size}', 'scene', (reference, 1), {'fp32': (ours, 1)}, difference)
+
+
+def single_metrics_case(setting: Setting) -> Case:
+    """Every metric on a noisy result of a smooth scene, beside SSIM with two-dimensional windows."""
+    result, scene = smooth_scene(setting)
+    lq = nn.functional.avg_pool2d(scene.permute(2, 0, 1), setting.scale).permute(1, 2, 0)
+    response = torch.eye(3, setting.num_bands)
+    images = {'img': result, 'img2': scene, 'lq': lq, 'rgb': scene[..., :3], 'response': response}
+    works = {
+        name: partial(calculate_metric, images, {'type': f'calculate_{name}', 'scale': setting.scale})
+        for name in METRICS
+    }
+    plain = partial(plain_ssim, result, scene)
+    difference = {'hsi_ssim': abs(works['hsi_ssim']() - plain()) / plain()}
+    for work in works.values():
+        work()
+    ours = {name: (work, 1.0) for name, work in works.items()}
+    size = f'{setting.scene}x{setting.scene}x{setting.num_bands}'
+    return Case(f'one metric, {size}', 'scene', (plain, 1), ours, difference, base='SSIM by 11x11 convolutions')
+
+
+def smooth_scene(setting: Setting) -> tuple[Tensor, Tensor]:
+    """Return a noisy result and a smooth reference in [0, 1], (H, W, L)."""
+    torch.manual_seed(0)
+    side, num_bands = setting.scene, setting.num_bands
+    coarse = torch.rand(1, 1, -(-num_bands // 4) + 1, side // 16 + 1, side // 16 + 1)
+    scene = nn.functional.interpolate(coarse, (num_bands, side, side), mode='trilinear')[0, 0]
+    scene = scene.permute(1, 2, 0).contiguous()
+    result = (scene + 0.02 * torch.randn_like(scene)).clamp_(0, 1)
+    return result.to(setting.device), scene.to(setting.device)
+
+
+def plain_ssim(img: Tensor, img2: Tensor) -> float:
+    """Compute SSIM with five convolutions by the full 11 x 11 window."""
+    offsets = torch.arange(11, device=img.device) - 5.0
+    weights = torch.exp(-offsets.square() / 4.5)
+    window = (torch.outer(weights, weights) / weights.sum().square())[None, None]
+    first, second = (cube.permute(2, 0, 1)[:, None] for cube in (img, img2))
+    fields = (first, second, first * first, second * second, first * second)
+    mean, mean2, square, square2, product = (nn.functional.conv2d(field, window) for field in fields)
+    structure = (2 * (product - mean * mean2) + 0.03**2) / (square - mean**2 + square2 - mean2**2 + 0.03**2)
+    luminance = (2 * mean * mean2 + 0.01**2) / (mean**2 + mean2**2 + 0.01**2)
+    return float((luminance * structure).mean())
+
+
+def scan_case(shape: Sequence[int], precision: str, device: torch.device, with_gradients: bool = False) -> Case:
+    """A scan down and up the rows of a map (B, C, H, W), with the Triton kernels (on a GPU) and in single steps.
+
+    Args:
+        shape: Of the map.
+        precision: 'fp32', 'tf32' or 'bf16'.
+        device: Where to scan; a CPU does without kernels either way.
+        with_gradients: Also time the derivative. Default: False.
+    """
+    scan = LineScan(shape[1], 'rows').to(device)
+    dtype = torch.bfloat16 if precision == 'bf16' else torch.float32
+    x = torch.randn(*shape, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    x.requires_grad_(with_gradients)
+
+    def run() -> None:
+        with torch.set_grad_enabled(with_gradients), autocast(precision, device):
+            y = scan(x)
+        if with_gradients:
+            with float32_math(precision, device):
+                y.backward(torch.ones_like(y))
+
+    def run_in_single_steps() -> None:
+        with scan_kernels.disabled():
+            run()
+
+    run_in_single_steps()
+    run()
+    name = f'line scan, {"x".join(map(str, shape))}, {precision}{", with gradients" if with_gradients else ""}'
+    return Case(name, 'map', (run_in_single_steps, 1), {'kernels': (run, 1)}, base='single steps')
 
 
 def precisions_of(device: torch.device) -> list[str]:
@@ -359,15 +413,18 @@ def _peak(setting: Setting, side: int, bands: Sequence[int], variant: str) -> fl
 
 def all_cases(setting: Setting, chosen: Sequence[str]) -> Iterator[Case]:
     """Build the cases one after the other, so that only one is in memory."""
-    builders: dict[str, Callable[[], Iterator[Case]]] = {
-        'crop': lambda: iter([forward_case(setting, setting.crop, range(setting.num_bands), with_peaks=False)]),
-        'scene': lambda: iter([forward_case(setting, setting.scene, range(setting.scene_bands), with_peaks=True)]),
-        'training': lambda: training_cases(setting),
-        'metrics': lambda: iter([metrics_case(setting)]),
-    }
-    for name in chosen:
-        if name in builders:
+    crop = (BATCH_SIZE, 64, setting.crop // 2, setting.crop // 2)
+    with tempfile.TemporaryDirectory() as folder:
+        builders: dict[str, Callable[[], Iterable[Case]]] = {
+            'crop': lambda: [forward_case(setting, setting.crop, range(setting.num_bands), with_peaks=False)],
+            'scene': lambda: [forward_case(setting, setting.scene, range(setting.scene_bands), with_peaks=True)],
+            'training': lambda: training_cases(setting),
+            'loader': lambda: loader_cases(setting, Path(folder)),
+            'metrics': lambda: (case(setting) for case in (metrics_case, single_metrics_case)),
+            'scan': lambda: (
+                scan_case(crop, precision, setting.device, with_gradients=True)
+                for precision in precisions_of(setting.device)
+            ),
+        }
+        for name in chosen:
             yield from builders[name]()
-    if 'loader' in chosen:
-        with tempfile.TemporaryDirectory() as folder:
-            yield loader_case(setting, Path(folder))

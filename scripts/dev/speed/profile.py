@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mulsr_plugin.models.inference import apply_network
 from mulsr_plugin.ops.weight_norm import fold_weight_norm
+from mulsr_plugin.utils.tables import markdown_table
 from scripts.dev.speed.cases import Setting, build_networks, make_images, precisions_of, reference_scene
 
 _OPERATORS = 8
@@ -54,7 +55,8 @@ def operator_shares(work: Callable[[], Any], device: torch.device) -> dict[str, 
 def profile_table(profiles: dict[str, dict[str, float]]) -> str:
     """Set the shares of all variants side by side as a Markdown table, one row per operator."""
     operators = dict.fromkeys(name for shares in profiles.values() for name in shares if name != 'other')
-    lines = [['Operator', *profiles], ['---'] * (1 + len(profiles))]
-    for name in [*operators, 'other']:
-        lines.append([name, *(f'{shares[name]:.1%}' if name in shares else '' for shares in profiles.values())])
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    rows = [
+        [name, *(f'{shares[name]:.1%}' if name in shares else '' for shares in profiles.values())]
+        for name in [*operators, 'other']
+    ]
+    return markdown_table(['Operator', *profiles], rows)

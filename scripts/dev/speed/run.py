@@ -3,8 +3,9 @@
     git clone https://github.com/qianngli/MulSR
     python -m scripts.dev.speed.run --reference MulSR [--device cuda]
 
-Forward pass of a crop and of a whole scene, training steps, training samples and metrics, on the same tensors and data
-with the same weights. Ratios are taken within a round, so other programs on the machine disturb both sides alike.
+Forward pass of a crop and of a whole scene, training steps, training samples (and the steps of one), metrics (and each
+of them beside a plain SSIM) and line scans (with and without kernels), on the same tensors and data with the same
+weights. Ratios are taken within a round, so other programs on the machine disturb both sides alike.
 Writes speed.json and speed.md into --output.
 """
 
@@ -14,14 +15,18 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import mulsr_plugin
 from mulsr_plugin.cli.arguments import whole_number
+from scripts.dev.speed.authors_release import AuthorsRelease
+from scripts.dev.speed.cases import Setting, all_cases
+from scripts.dev.speed.profile import profile_forward, profile_table
+from scripts.dev.speed.tables import describe_machine, matrix_rates, measure, write_results
+from scripts.dev.trainings import Reference
+from tests.literal_form import LiteralForm
 
-CASES = ['crop', 'scene', 'training', 'loader', 'metrics']
+CASES = ['crop', 'scene', 'training', 'loader', 'metrics', 'scan']
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -47,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Parse, time, and tell a user's mistake in one line."""
+    """Parse, time, and report a user's mistake in one line."""
     args = parse_arguments()
     if args.device == 'cuda' and not torch.cuda.is_available():
         sys.exit('error: --device cuda was given, but PyTorch sees no GPU; leave it out.')
@@ -61,12 +66,7 @@ def benchmark(args: argparse.Namespace) -> None:
     """Time all cases and write the tables as they grow."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    mulsr_plugin.register()
-    from scripts.dev.speed.cases import Setting, all_cases
-    from scripts.dev.speed.profile import profile_forward, profile_table
-    from scripts.dev.speed.tables import describe_machine, matrix_rates, measure, write_results
-
-    reference = load_reference(args.reference)
+    reference: Reference = LiteralForm() if args.reference is None else AuthorsRelease(args.reference)
     args.output.mkdir(parents=True, exist_ok=True)  # minutes before the first table
     device = torch.device(args.device)
     setting = Setting(reference, device, args.modules, scene_bands=args.scene_bands, lmdb=args.lmdb)
@@ -83,18 +83,6 @@ def benchmark(args: argparse.Namespace) -> None:
         (args.output / 'profile.md').write_text(f'{machine}\n\n{table}\n', encoding='utf-8')
         print(table)
     print(f'{args.output / "speed.md"} and speed.json have the whole table.')
-
-
-def load_reference(clone: str | None) -> Any:
-    """Return the authors' code of a clone, or the literal form of the tests."""
-    if clone is not None:
-        from scripts.dev.speed.authors_release import AuthorsRelease
-
-        return AuthorsRelease(clone)
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tests.literal_form import LiteralForm
-
-    return LiteralForm()
 
 
 if __name__ == '__main__':

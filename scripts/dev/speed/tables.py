@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mulsr_plugin.utils.tables import markdown_table
 from scripts.dev.speed.cases import Case, Setting
 from scripts.dev.speed.measure import matrix_rate, time_in_turn
 
@@ -49,7 +50,7 @@ def measure(case: Case, setting: Setting, rates: dict[str, float], rounds: int) 
             {
                 'work': case.work,
                 'unit': case.unit,
-                'variant': setting.reference.name if name == 'reference' else name,
+                'variant': case.base or setting.reference.name if name == 'reference' else name,
                 'seconds_per_unit': seconds,
                 'ratio': timings[name].ratio * scale,
                 'ratio_range': [ratio * scale for ratio in timings[name].ratio_range],
@@ -86,8 +87,7 @@ def write_results(folder: Path, machine: str, command: str, rows: Iterable[dict[
     folder.mkdir(parents=True, exist_ok=True)
     content = {'machine': machine, 'command': command, 'rows': rows}
     (folder / 'speed.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    lines = [HEAD, ('---',) * len(HEAD), *(_cells(row) for row in rows)]
-    table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    table = markdown_table(HEAD, map(_cells, rows))
     (folder / 'speed.md').write_text(f'{machine}\n\n`{command}`\n\n{table}\n', encoding='utf-8')
     return table
 

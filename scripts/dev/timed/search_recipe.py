@@ -21,23 +21,20 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 
-from mulsr_plugin import register
 from mulsr_plugin.cli.arguments import above_zero
 from mulsr_plugin.models.schema import check_model_options
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from mulsr_plugin.utils.options import read_option_file
+from mulsr_plugin.utils.tables import markdown_table
 from scripts.dev.timed.training import (
-    OurTraining,
     PointTable,
     add_arguments,
-    as_parsed,
     load_scenes,
     read_training_options,
     train_against_clock,
     training_rules,
 )
-
-_STARTED = time.monotonic()
+from scripts.dev.trainings import OurTraining, as_parsed
 
 BASE = 'base'
 
@@ -60,7 +57,7 @@ def read_grid(path: Path, data: Path) -> dict[str, dict[str, Any]]:
     """
     grid = read_option_file(path)
     if set(grid) - {'base', 'common', 'trials'} or not {'base', 'trials'} <= set(grid):
-        raise ValueError(f'{path} is no grid: it has base, trials and maybe common, and nothing else.')
+        raise ValueError(f'{path} is not a grid: write base, trials and perhaps common, and nothing else.')
     base = read_training_options(path.parent / grid['base'], data)
     common = changed(base, grid.get('common') or {})
     return {BASE: common, **{name: changed(common, changes) for name, changes in grid['trials'].items()}}
@@ -91,23 +88,18 @@ def table_text(table: Any, names: Sequence[str], command: str) -> str:
     """Set the trials out in Markdown, best first, with their difference from the base."""
     ends = {name: table.of(name)[-1] for name in names if table.of(name)}
     base = ends.get(BASE)
-    lines = [
-        command,
-        '',
-        table.head.strip('# \n'),
-        '',
-        '| trial | minutes | iterations | PSNR | difference | SSIM | SAM |',
-    ]
-    lines.append('|---|---|---|---|---|---|---|')
+    head = ['trial', 'minutes', 'iterations', 'PSNR', 'difference', 'SSIM', 'SAM']
+    rows = []
     for name, end in sorted(ends.items(), key=lambda item: -item[1].values['psnr']):
         difference = f'{end.values["psnr"] - base.values["psnr"]:+.3f}' if base else ''
         quality = [f'{end.values["psnr"]:.3f}', difference, f'{end.values["ssim"]:.4f}', f'{end.values["sam"]:.3f}']
-        lines.append(f'| {name} | {end.minutes:.2f} | {end.iterations} | {" | ".join(quality)} |')
-    return '\n'.join(lines) + '\n'
+        rows.append([name, f'{end.minutes:.2f}', str(end.iterations), *quality])
+    return f'{command}\n\n{table.protocol}\n\n{markdown_table(head, rows)}\n'
 
 
 def search(args: argparse.Namespace) -> int:
     """Run the trials that are missing and write the table; return the exit code."""
+    started = time.monotonic()
     options, device = read_grid(args.grid, args.data), torch.device(args.device)
     for name, opt in options.items():  # a mistake in the last trial shows before the first
         try:
@@ -121,11 +113,11 @@ def search(args: argparse.Namespace) -> int:
         if table.is_complete(name, args.minutes):
             continue
         # a trial may overrun by one iteration and has its tests besides
-        if args.budget is not None and (time.monotonic() - _STARTED) / 60 + 1.2 * args.minutes > args.budget:
+        if args.budget is not None and (time.monotonic() - started) / 60 + 1.2 * args.minutes > args.budget:
             is_done = False
             continue
-        net, training = build_network(dict(opt['network_g'])), OurTraining(name, opt, device)
-        table.replace(name, train_against_clock(training, net, scenes, args.minutes, args.every))
+        net, training = build_network(dict(opt['network_g'])), OurTraining(opt, device)
+        table.replace(name, train_against_clock(name, training, net, scenes, args.minutes, args.every))
         print(f'{name}: {table.of(name)[-1].values["psnr"]:.3f} dB', flush=True)
         del net, training
     text = table_text(table, list(options), shlex.join(['python', *sys.argv]))
@@ -138,7 +130,6 @@ def search(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Search; a user's mistake ends the program with one line."""
     args = build_parser().parse_args(argv)
-    register()
     try:
         return search(args)
     except (ValueError, OSError, KeyError) as error:

@@ -21,20 +21,18 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 
-from mulsr_plugin import register
 from mulsr_plugin.cli.arguments import whole_number
+from mulsr_plugin.utils.tables import markdown_table
 from scripts.dev.speed.authors_release import AuthorsRelease
 from scripts.dev.timed.training import (
-    OurTraining,
     PointTable,
-    ReferenceTraining,
     add_arguments,
     load_scenes,
     minutes_to_reach,
     read_training_options,
     train_against_clock,
-    write_mats,
 )
+from scripts.dev.trainings import OurTraining, ReferenceTraining, Training, reference_batches, write_mats
 
 OPTIONS = [Path(f'options/train_mulsr_cave_x8{suffix}.yml') for suffix in ('_fast', '_joint_bf16', '')]
 
@@ -67,41 +65,42 @@ def read_options(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     return opt
 
 
-def trainings(args: argparse.Namespace, options: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Any]]:
+def trainings(args: argparse.Namespace, options: dict[str, dict[str, Any]]) -> dict[str, Callable[[], Training]]:
     """Return what builds each training, by its name."""
     device = torch.device(args.device)
-    built: dict[str, Callable[[], Any]] = {
-        name: lambda name=name, opt=opt: OurTraining(name, opt, device) for name, opt in options.items()
+    built: dict[str, Callable[[], Training]] = {
+        name: lambda opt=opt: OurTraining(opt, device) for name, opt in options.items()
     }
     if args.reference is not None:
-        release, first = AuthorsRelease(args.reference), next(iter(options.values()))
-        folder = args.out / 'mat'
-
-        def build_release() -> ReferenceTraining:
-            mats = write_mats(args.data / 'train.lmdb', folder)
-            training = ReferenceTraining(release, first, mats, args.workers, device)
-            training.name = 'release'
-            return training
-
-        built['release'] = build_release
+        release = AuthorsRelease(args.reference)
+        built['release'] = lambda: build_release(release, next(iter(options.values())), args)
     return built
+
+
+def build_release(release: AuthorsRelease, opt: dict[str, Any], args: argparse.Namespace) -> ReferenceTraining:
+    """Build the release's training with the modules, scale, crops, batches and seed of an option file of ours."""
+    data = opt['datasets']['train']
+    torch.manual_seed(opt.get('manual_seed') or 0)
+    net = release.network(opt['network_g']['num_modules'], opt['scale']).to(args.device)
+    mats = write_mats(args.data / 'train.lmdb', args.out / 'mat')
+    samples = release.training_set(mats, opt['scale'], data['gt_size'])
+    return ReferenceTraining(release, net, reference_batches(samples, data['batch_size_per_gpu'], args.workers))
 
 
 def table_text(table: Any, names: Sequence[str], command: str) -> str:
     """Set the results out in Markdown: where every training ended, and when it had reached the release's end."""
     goal = table.of('release')[-1].values['psnr'] if table.of('release') else None
-    lines = [command, '', table.head.strip('# \n'), '']
-    lines += ['| training | minutes | iterations | PSNR | SSIM | SAM | minutes to the PSNR of the release |']
-    lines += ['|---|---|---|---|---|---|---|']
+    head = ['training', 'minutes', 'iterations', 'PSNR', 'SSIM', 'SAM', 'minutes to the PSNR of the release']
+    rows = []
     for name in names:
         points = table.of(name)
         if not points:
             continue
         last, reached = points[-1], None if goal is None else minutes_to_reach(points, goal)
-        quality = ' | '.join(f'{last.values[key]:.4f}' for key in ('psnr', 'ssim', 'sam'))
+        quality = [f'{last.values[key]:.4f}' for key in ('psnr', 'ssim', 'sam')]
         when = '' if goal is None else 'not reached' if reached is None else f'{reached:.2f}'
-        lines.append(f'| {name} | {last.minutes:.2f} | {last.iterations} | {quality} | {when} |')
-    return '\n'.join(lines) + '\n'
+        rows.append([name, f'{last.minutes:.2f}', str(last.iterations), *quality, when])
+    return f'{command}\n\n{table.protocol}\n\n{markdown_table(head, rows)}\n'
 
 
 def draw(table: Any, names: Sequence[str], path: Path) -> None:
@@ -125,7 +124,6 @@ def draw(table: Any, names: Sequence[str], path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the trainings that are missing; a user's mistake ends the program with one line."""
     args = build_parser().parse_args(argv)
-    register()
     try:
         return compare(args)
     except (ValueError, OSError, ImportError) as error:
@@ -149,8 +147,7 @@ def compare(args: argparse.Namespace) -> int:
     for name, build in built.items():
         if args.only in (None, name) and not table.is_complete(name, args.minutes):
             net = build_network(dict(options.get(name, first)['network_g']))
-            training = build()
-            points = train_against_clock(training, net, scenes, args.minutes, args.every)
+            points = train_against_clock(name, build(), net, scenes, args.minutes, args.every)
             table.replace(name, (print_point(point) for point in points))
     text = table_text(table, list(built), shlex.join(['python', *sys.argv]))
     (args.out / 'time_to_quality.md').write_text(text, encoding='utf-8')

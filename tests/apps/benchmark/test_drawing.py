@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -34,7 +33,6 @@ from mulsr_plugin.apps.side_by_side import find_cube
 from mulsr_plugin.data.false_colour import false_colour, stretch_limits
 
 VISIBLE = [400.0 + 10 * band for band in range(31)]
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -47,13 +45,12 @@ def results(reference):
     return {'Bicubic': reference + np.float32(0.1), 'UAL': reference - np.float32(0.05), 'MulSR': reference * 1}
 
 
-def assert_nothing_clipped(figure):
-    """Every artist lies within the page."""
-    figure.canvas.draw()
-    box = figure.get_tightbbox(figure.canvas.get_renderer())
-    width, height = figure.get_size_inches()
-    assert box.x0 >= -0.01 and box.y0 >= -0.01
-    assert box.x1 <= width + 0.01 and box.y1 <= height + 0.01
+def assert_no_overlaps(figure):
+    """Pictures, diagrams with their labels, and the legend lie beside one another."""
+    figure.draw_without_rendering()
+    boxes = [part.get_tightbbox() for part in [*figure.axes, *figure.legends]]
+    boxes = [box.padded(-1) for box in boxes if box is not None]  # in pixels
+    assert not any(one.overlaps(two) for i, one in enumerate(boxes) for two in boxes[:i])
 
 
 def titles(figure):
@@ -123,7 +120,7 @@ def test_band_figure_holds_the_numbers_and_leaves_out_the_infinite():
     assert lines['MulSR'].get_color() == '#d40000'
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('Wavelength (nm)', 'PSNR (dB)')
     assert band_psnr_figure(values).axes[0].get_xlabel() == 'Band'
-    assert_nothing_clipped(figure)
+    assert_no_overlaps(figure)
 
 
 # Pixels and area
@@ -172,19 +169,19 @@ def test_result_figure_shows_every_entry_with_one_stretch_and_one_colour_scale(r
     area = (3, 5, 8, 10)
     figure = result_figure(results, reference, reference[::8, ::8], VISIBLE, area, {'MulSR': '40.00 dB'})
     assert titles(figure) == ['Input\n3 x 5', 'Bicubic', 'UAL', 'MulSR\n40.00 dB', 'Ground truth']
-    images = [axes.images[0] for axes in figure.axes if axes.images]
+    rows = [[axes.images[0] for axes in figure.axes[start : start + 5] if axes.images] for start in (0, 5, 10)]
     limits = stretch_limits(reference, VISIBLE)
-    for picture, cube in ((images[2], results['Bicubic']), (images[-2], reference)):
+    for picture, cube in ((rows[0][1], results['Bicubic']), (rows[0][4], reference)):
         np.testing.assert_array_equal(picture.get_array(), false_colour(cube, VISIBLE, limits))
-    np.testing.assert_array_equal(images[-1].get_array(), images[-2].get_array()[3:11, 5:15])
-    maps = [image for image in images if image.get_array().ndim == 2]
+    np.testing.assert_array_equal(rows[1][4].get_array(), rows[0][4].get_array()[3:11, 5:15])
+    maps = rows[2]
     np.testing.assert_allclose(maps[0].get_array(), 0.1, rtol=1e-5)
     np.testing.assert_allclose(maps[1].get_array(), 0.05, rtol=1e-5)
     for image in maps:
         assert image.get_clim() == (0, pytest.approx(0.1))
     assert {image.get_cmap().name for image in maps} == {'viridis'}
-    assert [axes.get_ylabel() for axes in figure.axes].count('RMSE over bands') == 1
-    assert_nothing_clipped(figure)
+    assert len(figure.findobj(lambda artist: getattr(artist, '_text', '') == 'RMSE over bands')) == 1
+    assert_no_overlaps(figure)
 
 
 @pytest.mark.parametrize('shape', [(40, 40, 31), (64, 9, 31), (9, 64, 31), (1, 1, 1), (7, 5, 128)])
@@ -196,7 +193,7 @@ def test_any_size_and_one_entry(shape):
         band_psnr_figure({'Only': band_psnr(cube * 0.9, cube)}),
     ]
     for figure in drawn:
-        assert_nothing_clipped(figure)
+        assert_no_overlaps(figure)
 
 
 def test_many_long_labels_go_on_below_and_fit():
@@ -204,19 +201,17 @@ def test_many_long_labels_go_on_below_and_fit():
     labels = [f'MulSR with {n} modules, without DSCA, Averyveryveryverylongword' for n in range(9)]
     figure = result_figure(dict.fromkeys(labels, cube), cube, max_columns=4)
     assert len(titles(figure)) == 10
-    assert_nothing_clipped(figure)
-    pages = [axes.title.get_window_extent(figure.canvas.get_renderer()) for axes in figure.axes if axes.get_title()]
-    assert not any(one.overlaps(two) for i, one in enumerate(pages) for two in pages[:i])
-    assert_nothing_clipped(spectra_figure(dict.fromkeys(labels, cube), cube))
-    assert_nothing_clipped(band_psnr_figure({label: np.arange(30.0, 35) for label in labels}))
-    assert_nothing_clipped(cost_figure({label: EntryCost(30, 5, 10**6) for label in labels}, 'GFLOPs'))
+    assert_no_overlaps(figure)
+    assert_no_overlaps(spectra_figure(dict.fromkeys(labels, cube), cube))
+    assert_no_overlaps(band_psnr_figure({label: np.arange(30.0, 35) for label in labels}))
+    assert_no_overlaps(cost_figure({label: EntryCost(30, 5, 10**6) for label in labels}, 'GFLOPs'))
 
 
 def test_tensors_and_undefined_results_are_drawn(reference):
     broken = torch.from_numpy(reference.copy())
     broken[0, 0] = float('nan')
     figure = result_figure({'Broken': broken}, torch.from_numpy(reference))
-    assert np.isfinite([image.get_array() for axes in figure.axes for image in axes.images][2]).all()
+    assert np.isfinite(figure.axes[4].images[0].get_array()).all()
 
 
 # Spectra
@@ -235,7 +230,7 @@ def test_spectra_are_those_of_the_pixels(reference, results):
         assert (lines['Ground truth'].get_color(), lines['MulSR'].get_color()) == ('#000000', '#d40000')
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ['Ground truth', *results]
-    assert_nothing_clipped(figure)
+    assert_no_overlaps(figure)
 
 
 # Cost
@@ -257,13 +252,13 @@ def test_cost_figure_has_a_marker_for_each_and_a_line_for_what_is_free():
     assert mulsr.get_zorder() > ual.get_zorder()  # the smaller one in front
     assert list(lines_of(axes)['Bicubic'].get_ydata()) == [33, 33]
     assert (axes.get_xscale(), axes.get_xlabel()) == ('log', 'GFLOPs per scene')
-    assert_nothing_clipped(figure)
+    assert_no_overlaps(figure)
 
 
 @pytest.mark.parametrize('costs', [[0.0], [3.0], [1e-4, 1e6], [0.9, 1.1], [7.0, 7.0]])
 def test_any_range_of_costs(costs):
     figure = cost_figure({f'net {i}': EntryCost(30 + i, cost) for i, cost in enumerate(costs)}, 'Seconds per scene')
-    assert_nothing_clipped(figure)
+    assert_no_overlaps(figure)
     (axes,) = figure.axes
     shown = [t.get_window_extent() for t in axes.get_xticklabels() if t.get_text()]
     low, high = axes.get_window_extent().intervalx
@@ -275,13 +270,13 @@ def test_any_range_of_costs(costs):
 # Files
 
 
-def test_files_have_the_size_of_the_figure_and_are_reproducible(tmp_path, reference, results):
+def test_files_hold_the_legend_too_and_are_reproducible(tmp_path, reference, results):
     figure = band_psnr_figure({label: band_psnr(cube, reference) for label, cube in results.items()})
     png, pdf = save_figure(figure, tmp_path / 'new' / 'a.b')
     assert (png.name, pdf.name) == ('a.b.png', 'a.b.pdf')
     height, width = cv2.imread(str(png)).shape[:2]
     expected_width, expected_height = figure.get_size_inches()
-    assert (width, height) == (pytest.approx(300 * expected_width, abs=1), pytest.approx(300 * expected_height, abs=1))
+    assert width == pytest.approx(300 * expected_width, abs=50) and height > 300 * expected_height + 50
     assert pdf.read_bytes().startswith(b'%PDF')
     first = pdf.read_bytes(), png.read_bytes()
     save_figure(figure, tmp_path / 'new' / 'a.b')
@@ -408,7 +403,7 @@ def test_mistakes_with_benchmarks_are_told(benchmark, tmp_path):
     with pytest.raises(ValueError, match="no entry 'EDSR'; it has Bicubic, UAL, MulSR"):
         write_benchmark_figures(benchmark, entries=['EDSR'])
     (benchmark / 'results.json').write_text('{"entries": []}')
-    with pytest.raises(ValueError, match='is no result of `mulsr benchmark`'):
+    with pytest.raises(ValueError, match='is not a result of `mulsr benchmark`'):
         write_benchmark_figures(benchmark)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mulsr_plugin.apps.benchmark.published import published_at
-from mulsr_plugin.apps.benchmark.tables import escape_latex, paired_significance, summary_table, write_tables
+from mulsr_plugin.apps.benchmark.tables import paired_significance, summary_table, write_tables
 
 IMAGES = [f'scene_{number}' for number in range(6)]
 METRICS = {
@@ -72,6 +74,7 @@ def test_incomplete_entry_is_left_out():
 def test_files(tmp_path):
     write_tables(tmp_path, content(**THREE), published=True)
     markdown, latex = ((tmp_path / f'table.{kind}').read_text() for kind in ('md', 'tex'))
+    markdown = re.sub(' +', ' ', markdown)  # columns are aligned
     assert r'| b | **33.85**\* | **2.96**\* |' in markdown
     assert '| a | <u>32.50</u> |' in markdown
     assert r'b & \textbf{33.85}$^*$ &' in latex
@@ -92,7 +95,7 @@ def test_names_and_paths_stay_as_they_are(tmp_path):
     data = content(**{'a|b': THREE['a']})
     data['datasets']['CAVE_1']['protocol'] = 'from ../data/test.lmdb.'
     write_tables(tmp_path, data, published=False)
-    assert '| a&#124;b | ' in (tmp_path / 'table.md').read_text()
+    assert '| a&#124;b |' in (tmp_path / 'table.md').read_text()
     assert 'from ../data/test.lmdb.}' in (tmp_path / 'table.tex').read_text()
 
 
@@ -104,9 +107,3 @@ def test_published_figures_exist_at_two_scales():
         for dataset, rows in published_at(scale).items():
             best = max(rows, key=lambda name: rows[name]['psnr'])
             assert best == ('UAL' if (dataset, scale) == ('CAVE', 16) else 'MulSR')
-
-
-def test_latex_special_characters():
-    assert escape_latex('a_b & 5% of {x} ~ y^2 \\ <z>') == (
-        r'a\_b \& 5\% of \{x\} \textasciitilde{} y\textasciicircum{}2 \textbackslash{} $<$z$>$'
-    )
