@@ -183,7 +183,7 @@ def test_a_given_scale_is_compared_with_the_images_and_the_network(job, unguided
     unsaid = yaml.safe_load(options.read_text())
     del unsaid['scale'], unsaid['network_g']['upscale']
     (tmp_path / 'unsaid.yml').write_text(yaml.safe_dump(unsaid))
-    with pytest.raises(ValueError, match='size of the guide image tells the scale'):
+    with pytest.raises(ValueError, match='size of the guide image sets the scale'):
         infer(changed(alone, option_file=tmp_path / 'unsaid.yml'))
     assert infer(changed(alone, option_file=tmp_path / 'unsaid.yml', scale=4)).shape == (48, 48, 5)
 
