@@ -116,9 +116,18 @@ def import_host() -> None:
     """Import the whole of basicsr, with its missing torchvision module supplied.
 
     Inside the host's own import this returns at once, as a nested ``import`` of a half-imported package does.
+
+    Raises:
+        ImportError: The host, or something that it needs, cannot be imported.
     """
     install()
-    import basicsr  # noqa: F401
+    try:
+        import basicsr  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != 'basicsr':
+            raise
+        command = f'{sys.executable} -m mulsr_plugin.install_basicsr'
+        raise ModuleNotFoundError(f'BasicSR is not installed; run `{command}`.', name='basicsr') from error
 
 
 def load_package(package: str) -> None:
