@@ -26,10 +26,10 @@ import sys
 # Only for annotations: with autoload this module is imported by every `import torch`, and should cost nothing there.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
-    from typing import Any, Callable
+    from typing import Any
 
 HOST_MODELS = 'basicsr.models'
 FUNCTIONAL = 'torchvision.transforms.functional'

@@ -15,6 +15,8 @@ import torch
 
 pytest.importorskip('matplotlib')
 
+import itertools
+
 from mulsr_plugin.apps.benchmark import figures as benchmark_figures
 from mulsr_plugin.apps.benchmark.drawing import (
     EntryCost,
@@ -268,7 +270,7 @@ def test_any_range_of_costs(costs):
     low, high = axes.get_window_extent().intervalx
     shown = sorted(box.intervalx.tolist() for box in shown if low - 1 <= sum(box.intervalx) / 2 <= high + 1)
     assert len(shown) >= 1
-    assert all(left[1] < right[0] for left, right in zip(shown, shown[1:]))
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(shown))
 
 
 # Files
