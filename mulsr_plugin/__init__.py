@@ -11,7 +11,7 @@ API, which are imported from their modules when they are first used:
 
 from __future__ import annotations
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 # Only for annotations and for the tools that read them: importing typing would cost more than all the rest.
 TYPE_CHECKING = False

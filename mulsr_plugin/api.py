@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from mulsr_plugin.data.spectral_response import apply_spectral_response, load_sp
 from mulsr_plugin.models.inference import DEFAULT_HALO, Progress
 from mulsr_plugin.utils.files import PathLike
 
-Image = Union[np.ndarray, Cube, PathLike]
+Image = np.ndarray | Cube | PathLike
 """An image of the API: an array (H, W, L), a cube as ``read_cube`` returns it, or the path of a file."""
 
 

@@ -26,10 +26,10 @@ import sys
 # Only for annotations: with autoload this module is imported by every `import torch`, and should cost nothing there.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
-    from typing import Any, Callable
+    from typing import Any
 
 HOST_MODELS = 'basicsr.models'
 FUNCTIONAL = 'torchvision.transforms.functional'
@@ -116,9 +116,18 @@ def import_host() -> None:
     """Import the whole of basicsr, with its missing torchvision module supplied.
 
     Inside the host's own import this returns at once, as a nested ``import`` of a half-imported package does.
+
+    Raises:
+        ImportError: The host, or something that it needs, cannot be imported.
     """
     install()
-    import basicsr  # noqa: F401
+    try:
+        import basicsr  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != 'basicsr':
+            raise
+        command = f'{sys.executable} -m mulsr_plugin.install_basicsr'
+        raise ModuleNotFoundError(f'BasicSR is not installed; run `{command}`.', name='basicsr') from error
 
 
 def load_package(package: str) -> None:

@@ -254,6 +254,8 @@ def _check_registry(report: Report, kind: str, entries: dict[str, Any]) -> None:
 
 
 def _advice(cause: BaseException | None, name: str = 'mulsr-plugin') -> str:
+    if isinstance(cause, ModuleNotFoundError) and cause.name == 'basicsr':
+        return f'Run `{sys.executable} -m mulsr_plugin.install_basicsr`.'
     if isinstance(cause, ModuleNotFoundError) and cause.name and not cause.name.startswith('mulsr_plugin'):
         return f'Run `{sys.executable} -m pip install {cause.name.partition(".")[0]}`.'
     if isinstance(cause, ValueError):

@@ -13,9 +13,9 @@ _find_venv_python() {
 
 _check_version() {
     local version
-    "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && return
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && return
     version="$("$1" --version 2>/dev/null)" || version='not to be found'
-    echo "Python 3.9 to 3.12 is needed (BasicSR cannot be installed on 3.13), but $1 is $version." >&2
+    echo "Python 3.10 to 3.14 is needed, but $1 is $version." >&2
     echo "Name another one, and remove $_venv if it exists: PYTHON=python3.11 bash $0" >&2
     return 1
 }
@@ -29,9 +29,12 @@ _make_venv() {
     return 1
 }
 
-_pip() {  # with autoload off: after a move of the clone, its old install would keep a setup.py from importing torch
-    TORCH_DEVICE_BACKEND_AUTOLOAD=0 "$VENV_PYTHON" -m pip install --disable-pip-version-check \
-        --constraint "$_repository/scripts/constraints.txt" "$@"
+_pip() {
+    "$VENV_PYTHON" -m pip install --disable-pip-version-check --constraint "$_repository/scripts/constraints.txt" "$@"
+}
+
+_install_basicsr() {  # pip cannot on Python 3.13 and later, and downloads a second PyTorch for it on the others
+    (cd "$_repository" && "$VENV_PYTHON" -m mulsr_plugin.install_basicsr --constraint scripts/constraints.txt)
 }
 
 _warn_of_full_disk() {
@@ -51,9 +54,7 @@ install_plugin() {
     [ -e "$stamp" ] && return
     echo "Installing into $_venv (the first time downloads PyTorch, which takes minutes)"
     _warn_of_full_disk
-    # The setup.py of BasicSR demands torch for the build: with one at hand, pip need not fetch another for that.
-    _pip 'pip>=21.3' && _pip 'setuptools>=70.1' wheel cython numpy 'torch>=2.5' 'torchvision>=0.20' \
-        && _pip --no-build-isolation 'basicsr>=1.4.2' && _pip --editable "$_repository${extras:+[$extras]}" || return 1
+    _pip 'pip>=21.3' && _install_basicsr && _pip --editable "$_repository${extras:+[$extras]}" || return 1
     rm -f "$_venv/.installed-${extras:-base}-"*
     touch "$stamp"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the plugin with its test tools into .venv (first run only), then check style, types and behaviour.
+# Install the plugin with its test tools into .venv (first run only), then check style, types, the direction of imports and behaviour.
 # Arguments go to pytest: bash scripts/test.sh tests/archs -x
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/install.sh"
@@ -13,4 +13,5 @@ install_plugin test
 "$VENV_PYTHON" -m ruff check .
 "$VENV_PYTHON" -m ruff format --check .
 "$VENV_PYTHON" -m mypy
+"$(dirname "$VENV_PYTHON")/lint-imports"
 exec "$VENV_PYTHON" -m pytest ${arguments[@]+"${arguments[@]}"}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Optional, Union
 
 import torch
 
-Bands = Optional[Union[Sequence[int], torch.Tensor]]
+Bands = Sequence[int] | torch.Tensor | None
 
 
 def neighbour_indices(num_bands: int) -> torch.Tensor:

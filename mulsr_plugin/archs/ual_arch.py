@@ -13,6 +13,7 @@ adaptor that is optimised on every test image, is not part of the network; compa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,7 +136,7 @@ def conv_stack(*channels: int) -> nn.Sequential:
         nn.Sequential: The layers.
     """
     layers: list[nn.Module] = []
-    for before, after in zip(channels, channels[1:]):
+    for before, after in itertools.pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers[:-1])
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-CubeArray = Union[np.ndarray, torch.Tensor]
+CubeArray = np.ndarray | torch.Tensor
 """The values of a spectral image alone, (H, W, L)."""
 
 # Stored integers reach exactly 1 after scaling; float cubes normalised elsewhere may miss it by rounding.

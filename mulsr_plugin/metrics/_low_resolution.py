@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Callable, Union
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-Degrade = Callable[[torch.Tensor], Union[torch.Tensor, np.ndarray]]
+Degrade = Callable[[torch.Tensor], torch.Tensor | np.ndarray]
 """Degradation for a metric: takes (L, H, W) on the device of the result, returns (L, h, w), without noise."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
 
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
@@ -13,7 +12,7 @@ from mulsr_plugin.metrics._band_pairs import check_window_option, pair_qualities
 from mulsr_plugin.metrics._cubes import CheckedCube, as_cube, checked_cube, read
 from mulsr_plugin.metrics._low_resolution import Degrade, check_guide_size, check_resolutions, degrade
 
-Window = Union[int, str]
+Window = int | str
 
 
 @METRIC_REGISTRY.register()

@@ -6,9 +6,8 @@ time is mostly that of launching thousands of small kernels from Python, which a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Callable
 
 import torch
 from torch import Tensor

@@ -9,10 +9,11 @@ pixels depend on the whole image, such as MulSR with its scans of whole rows and
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -245,7 +246,7 @@ def _even_chunks(bands: Sequence[int], most: int | str | None) -> list[list[int]
     if most is not None and (not isinstance(most, int) or most < 1):
         raise ValueError(f"bands_per_chunk is {most!r}, expected a positive whole number, 'auto' or None: correct it.")
     limits = _even_limits(len(bands), most or len(bands))
-    return [list(bands[first:last]) for first, last in zip(limits, limits[1:])]
+    return [list(bands[first:last]) for first, last in itertools.pairwise(limits)]
 
 
 def _even_limits(length: int, most: int) -> list[int]:
@@ -260,7 +261,7 @@ def _spans(length: int, tile: Tile | None, scale: int) -> list[_Span]:
         return [_Span(0, 0, length, length)]
     _check_tile(tile, scale)
     limits, halo = _even_limits(length, tile.size // scale), tile.halo // scale
-    return [_Span(max(0, a - halo), a, b, min(length, b + halo)) for a, b in zip(limits, limits[1:])]
+    return [_Span(max(0, a - halo), a, b, min(length, b + halo)) for a, b in itertools.pairwise(limits)]
 
 
 def _check_tile(tile: Tile, scale: int) -> None:

@@ -7,6 +7,7 @@ gradient of the lines is a chain; the gradients of the parameters are formed for
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -238,7 +239,7 @@ def _parameter_gradients(
 def _steps(num_lines: int, backwards: bool) -> list[tuple[int, int]]:
     """List the steps of a sweep: the line that a step starts from and the line that it updates."""
     order = range(num_lines - 1, -1, -1) if backwards else range(num_lines)
-    return list(zip(order, order[1:]))
+    return list(itertools.pairwise(order))
 
 
 def _laid_out(weight: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Install the plugin beside other releases of what it needs, and run its end-to-end tests there.
 
 Every row of the matrix gets a virtual environment of its own, which is removed before the next one is made: 6 to 10 GB
-of disk and some minutes each, most of it for PyTorch. Nothing is touched outside of --work. Example:
+of disk and some minutes each, most of it for PyTorch. Nothing is touched outside of --work but pip's cache. Example:
 
-    python -m scripts.dev.compatibility_matrix --python python3.9 --only oldest --out compatibility.md
+    python -m scripts.dev.compatibility_matrix --python python3.10 --only oldest --out compatibility.md
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Row:
     basicsr: str
 
 
+# PyTorch 2.5 and NumPy 1.26 have wheels up to Python 3.12, so 3.13 and 3.14 have the newest rows alone
 ROWS = {
     'oldest': Row('torch==2.5.1 torchvision==0.20.1', 'numpy==1.26.4', 'basicsr==1.4.2'),
     'oldest-master': Row('torch==2.5.1 torchvision==0.20.1', 'numpy==1.26.4', 'master'),
@@ -53,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--only', nargs='+', choices=list(ROWS), default=list(ROWS), help='rows; default: all')
-    parser.add_argument('--python', default=sys.executable, help='interpreter, 3.9 to 3.12; default: this one')
+    parser.add_argument('--python', default=sys.executable, help='interpreter, 3.10 to 3.14; default: this one')
     parser.add_argument('--basicsr-master', default=MASTER, help=f'what pip installs as master; default: {MASTER}')
     parser.add_argument('--work', default='.compatibility', help='new folder for the environments; removed at the end')
     parser.add_argument('--out', help='file for the table; default: it is printed only')
@@ -64,17 +65,16 @@ def try_row(row: Row, work: Path, args: argparse.Namespace) -> list[str]:
     """Install and test one row; return the cells of the table: Python, torch, NumPy, BasicSR, result."""
     work.mkdir(parents=True)
     python = str(work / 'venv' / ('Scripts/python.exe' if os.name == 'nt' else 'bin/python'))
-    pip = [python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--no-cache-dir']
     basicsr = args.basicsr_master if row.basicsr == 'master' else row.basicsr
-    # numpy is named again each time, so that pip does not replace it
+    releases = work / 'constraints.txt'
+    releases.write_text('\n'.join([row.numpy, *row.torch.split()]), encoding='utf-8')
     steps = [
         [args.python, '-m', 'venv', str(work / 'venv')],
-        [*pip, 'pip>=21.3', 'setuptools>=70.1', 'wheel', 'cython', row.numpy, *row.torch.split()],
-        [*pip, '--no-build-isolation', basicsr, row.numpy],
-        [*pip, f'{ROOT}[formats]', 'pytest', 'hypothesis', row.numpy, *row.torch.split()],
+        [python, '-m', 'mulsr_plugin.install_basicsr', basicsr, '--constraint', str(releases)],
+        [python, '-m', 'pip', 'install', '--constraint', str(releases), f'{ROOT}[formats]', 'pytest', 'hypothesis'],
     ]
     for step in steps:
-        if subprocess.run(step, cwd=work).returncode:
+        if subprocess.run(step, cwd=ROOT, env={**os.environ, 'PIP_QUIET': '1'}).returncode:
             return ['', '', '', '', f'not installable: {" ".join(step[-3:])}']
     report = 'import platform, torch, numpy; print(platform.python_version(), torch.__version__, numpy.__version__)'
     versions = subprocess.run([python, '-c', report], cwd=work, capture_output=True, text=True).stdout.split()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -249,6 +251,7 @@ def small_net(compilable):
     return lambda opt: opt.update(network_g=dict(network), model_type='HSISRModel')
 
 
+@pytest.mark.skipif(shutil.which(os.environ.get('CXX', 'g++')) is None, reason='torch.compile needs a C++ compiler')
 def test_compiled_training_equals_plain_training(tiny_stores, tmp_path):
     batches = halves(batch(tiny_stores, count=4))
     plain = train(build(tiny_stores, tmp_path, small_net(True), ema_decay=0.9, optim_g=dict(SMOOTH_ADAM)), batches)

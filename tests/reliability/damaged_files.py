@@ -14,10 +14,10 @@ import sys
 import time
 import traceback
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import cv2
 import h5py

@@ -17,8 +17,8 @@ are off centre by default, leave a low-resolution pixel at the centre of its blo
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import Any, Callable, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 

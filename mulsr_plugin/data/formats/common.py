@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
 
 import numpy as np
 
@@ -34,7 +33,7 @@ CLEARLY_MORE = 4
 # below the second the same is likely of any type (11 or 12 bits in 16).
 HARDLY_USED = 1 / 4096
 PARTLY_USED = 1 / 8
-Scale = Union[float, str, None]
+Scale = float | str | None
 LONGEST_MESSAGE = 1000
 
 

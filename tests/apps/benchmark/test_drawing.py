@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from types import SimpleNamespace
@@ -264,7 +265,7 @@ def test_any_range_of_costs(costs):
     low, high = axes.get_window_extent().intervalx
     shown = sorted(box.intervalx.tolist() for box in shown if low - 1 <= sum(box.intervalx) / 2 <= high + 1)
     assert len(shown) >= 1
-    assert all(left[1] < right[0] for left, right in zip(shown, shown[1:]))
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(shown))
 
 
 # Files
