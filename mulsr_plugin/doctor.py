@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from mulsr_plugin import __version__, autoload
+from mulsr_plugin.cli.running import run_command
 
 SWITCH = 'TORCH_DEVICE_BACKEND_AUTOLOAD'
 OWN_DOOR = '`python -m mulsr_plugin.train -opt FILE` works without it'
@@ -202,9 +203,7 @@ def examine(option_file: str | None = None) -> int:
 
 def main() -> int:
     """Run the command ``mulsr doctor`` with the arguments of the process."""
-    from mulsr_plugin.__main__ import main as run_mulsr
-
-    return run_mulsr(['doctor', *sys.argv[1:]])
+    return run_command('doctor', 'doctor', sys.argv[1:])
 
 
 def _editable_folder(installed: Distribution) -> Path | None:
