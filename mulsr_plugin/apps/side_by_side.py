@@ -52,8 +52,8 @@ def picture_of_results(dataset: Any, folders: Mapping[str, str], images: Sequenc
     for name in names:
         sample = dataset[dataset.keys.index(name)]
         cubes = {label: np.load(find_cube(Path(folder), dataset, name)) for label, folder in folders.items()}
-        lq, gt = (sample[key].permute(1, 2, 0).numpy() for key in ('lq', 'gt'))
-        rows.append(results_panel(cubes, gt, lq, dataset.wavelengths))
+        lq, gt, guide = (sample[key].permute(1, 2, 0).numpy() for key in ('lq', 'gt', 'rgb'))
+        rows.append(results_panel(cubes, gt, lq, dataset.wavelengths, guide))
     return np.concatenate(rows)
 
 

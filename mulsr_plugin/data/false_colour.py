@@ -109,9 +109,13 @@ def comparison_panel(
 
 
 def results_panel(
-    results: Mapping[str, CubeArray], reference: CubeArray, lq: CubeArray, wavelengths: Sequence[float] | None = None
+    results: Mapping[str, CubeArray],
+    reference: CubeArray,
+    lq: CubeArray,
+    wavelengths: Sequence[float] | None = None,
+    guide: CubeArray | None = None,
 ) -> np.ndarray:
-    """Put several results for one scene beside its input and its reference, their error maps below.
+    """Put several results for one scene beside its inputs and its reference, their error maps below.
 
     All pictures share one stretch, that of the reference; all error maps share one colour scale.
 
@@ -120,9 +124,11 @@ def results_panel(
         reference (ndarray | Tensor): (H, W, L) float.
         lq (ndarray | Tensor): Low-resolution input, (h, w, L) float.
         wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+        guide (ndarray | Tensor): Guide image, (H, W, G) float. Default: None, left out.
 
     Returns:
-        ndarray: uint8 RGB picture; upper row [input | results | reference], lower row the error of each result.
+        ndarray: uint8 RGB picture; upper row [input | results | reference], lower row [guide | error of each result |
+        colour bar].
 
     Raises:
         ValueError: Shapes of a result and of the reference differ.
@@ -136,11 +142,30 @@ def results_panel(
         _labelled(_resize(false_colour(cube, wavelengths, limits), size), label) for label, cube in pictures.items()
     ]
     blank = np.full_like(upper[0], _BACKGROUND)
+    below = blank if guide is None else _labelled(_resize(guide_picture(guide), size), 'Guide')
     maps = [_labelled(_error_picture(error, highest, size), f'{label}: error') for label, error in errors.items()]
     bar = np.full_like(blank, _BACKGROUND)
     scale = _colour_bar(size[0], highest)[:, : bar.shape[1]]
     bar[-_MARGIN - size[0] : -_MARGIN, : scale.shape[1]] = scale
-    return np.concatenate([np.concatenate(row, axis=1) for row in (upper, [blank, *maps, bar])])
+    return np.concatenate([np.concatenate(row, axis=1) for row in (upper, [below, *maps, bar])])
+
+
+def guide_picture(guide: CubeArray) -> np.ndarray:
+    """Show a guide image: three channels as red, green and blue with one stretch, others as a cube.
+
+    Args:
+        guide (ndarray | Tensor): (H, W, G) float.
+
+    Returns:
+        ndarray: uint8 RGB, (H, W, 3), gamma 2.2.
+
+    Raises:
+        ValueError: ``guide`` has no two or three dimensions.
+    """
+    values = as_array(guide)
+    if values.shape[-1] != len(_VISIBLE_CENTRES):
+        return false_colour(values)
+    return false_colour(values[..., ::-1], limits=_limits_of(values, joint=True)[0])
 
 
 def as_array(cube: CubeArray) -> np.ndarray:

@@ -119,6 +119,20 @@ def test_shapes_of_result_and_reference_must_match():
         comparison_panel(np.zeros((8, 8, 3)), np.zeros((8, 9, 3)))
 
 
+def test_guide_is_shown_in_its_own_colours_below_the_input():
+    guide = np.zeros((64, 64, 3))
+    guide[..., 0] = 1.0  # red
+    guide[:32] = 0.0
+    reference = np.random.default_rng(0).random((64, 64, 31))
+    panel = results_panel({'Same': reference}, reference, reference[::8, ::8], VISIBLE, guide)
+    without = results_panel({'Same': reference}, reference, reference[::8, ::8], VISIBLE)
+    rows, columns = panel.shape[0] // 2, panel.shape[1] // 3
+    assert panel.shape == without.shape
+    np.testing.assert_array_equal(panel[:rows], without[:rows])
+    assert panel[-30, columns // 2].tolist() == [255, 0, 0]
+    assert (without[rows:, :columns] == 255).all()
+
+
 def test_results_panel_shows_the_worse_result_brighter():
     rng = np.random.default_rng(0)
     reference = rng.random((64, 64, 5), np.float32)
