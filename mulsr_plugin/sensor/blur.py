@@ -26,7 +26,8 @@ class StridedBlur:
         boundary (str): What continues the image: 'edge' pixel, 'symmetric' reflection or 'circular' repetition.
 
     Raises:
-        ValueError: The kernel is not a matrix of finite numbers, the stride is not positive, or the boundary is unknown.
+        ValueError: The kernel is not a matrix of finite numbers, the stride is not positive, or the boundary is
+            unknown.
     """
 
     kernel: np.ndarray

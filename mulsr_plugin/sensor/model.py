@@ -49,13 +49,15 @@ class SensorModel:
     def __post_init__(self) -> None:
         if not self.steps or any(step.stride != 1 for step in self.steps[:-1]):
             raise ValueError(
-                f'The steps have the strides {[step.stride for step in self.steps]}, expected one or more of which only '
-                'the last reduces the image; combine them.'
+                f'The steps have the strides {[step.stride for step in self.steps]}, expected one step or more of '
+                'which only the last reduces the image; combine them.'
             )
         if self.response is not None and self.response.dim() != 2:
             raise ValueError(f'The response has shape {tuple(self.response.shape)}, expected (G, L); correct it.')
         if self.noise_sigma.dim() != 1:
-            raise ValueError(f'noise_sigma has shape {tuple(self.noise_sigma.shape)}, expected (L,) or (1,); correct it.')
+            raise ValueError(
+                f'noise_sigma has shape {tuple(self.noise_sigma.shape)}, expected (L,) or (1,); correct it.'
+            )
 
     @classmethod
     def from_degradation(
