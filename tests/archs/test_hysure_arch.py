@@ -23,14 +23,13 @@ def objective(a, pair, basis, lambda_m, lambda_phi):
     return fit + lambda_m * (pair.rgb - sensor.apply_response(cube)).square().sum() / 2 + lambda_phi * total_variation
 
 
-@pytest.mark.parametrize('lambda_phi', [0.0, 0.05])
-@pytest.mark.parametrize('basis_name', ['vca', 'svd'])
+@pytest.mark.parametrize(('basis_name', 'lambda_phi'), [('svd', 0.0), ('svd', 0.05), ('vca', 0.05)])
 def test_minimises_its_objective(basis_name, lambda_phi):
-    """A general minimiser finds nothing lower."""
+    """A general minimiser that goes on from there finds nothing lower; the function is convex."""
     pair = make_pair(2, (4, 5), num_bands=5, num_guide_ch=2, rank=3, degradation=BLUR)
     unit = pair.lq.max()
     pair = pair._replace(lq=pair.lq / unit, rgb=pair.rgb / unit)
-    net = HySure(2, num_components=3, basis=basis_name, lambda_m=0.7, lambda_phi=lambda_phi, num_iterations=4000)
+    net = HySure(2, num_components=3, basis=basis_name, lambda_m=0.7, lambda_phi=lambda_phi, num_iterations=1000)
     basis = net._basis(pair.lq[0].flatten(1))
     x = net(pair.lq, pair.rgb, pair.sensor)
     found = torch.einsum('pl,blhw->bphw', torch.linalg.pinv(basis), x)
@@ -40,26 +39,19 @@ def test_minimises_its_objective(basis_name, lambda_phi):
         a = torch.from_numpy(flat).view_as(found).requires_grad_()
         value = objective(a, pair, basis, 0.7, lambda_phi)
         (gradient,) = torch.autograd.grad(value, a)
-        return float(value), gradient.flatten().numpy()
+        return value.item(), gradient.flatten().numpy()
 
     start = found.flatten().numpy()
-    best = minimize(
-        value_and_gradient,
-        np.zeros_like(start),
-        jac=True,
-        method='L-BFGS-B',
-        options={'maxiter': 20000, 'maxfun': 40000, 'ftol': 1e-15, 'gtol': 1e-10},
-    ).fun
-    assert value_and_gradient(start)[0] <= best * (1 + 1e-3) + 1e-9
+    value = value_and_gradient(start)[0]
+    best = minimize(value_and_gradient, start, jac=True, method='L-BFGS-B', options={'maxiter': 200}).fun
+    assert value <= best * (1 + 1e-3) + 1e-9
+    assert value < value_and_gradient(1.02 * start)[0]
 
 
-def test_coefficients_of_two_channels_and_a_known_basis_are_recovered():
-    """As many channels as components, hardly any smoothing, no border: the guide fixes every pixel."""
+def test_a_guide_of_as_many_channels_as_components_fixes_every_pixel():
     pair = make_pair(4, (8, 8), num_bands=6, num_guide_ch=3, rank=3)
-    result = HySure(4, num_components=3, basis='svd', lambda_phi=1e-7, num_iterations=3000)(
-        pair.lq, pair.rgb, pair.sensor
-    )
-    assert psnr(result, pair.gt) > 60
+    net = HySure(4, num_components=3, basis='svd', lambda_m=1e4, lambda_phi=1e-7, num_iterations=300)
+    assert psnr(net(pair.lq, pair.rgb, pair.sensor), pair.gt) > 60
 
 
 def test_more_total_variation_is_smoother():
