@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 
@@ -42,7 +44,7 @@ def test_updates_never_raise_the_error():
         for name in ('abundances', 'endmembers'):
             factors = cnmf_arch._updated(v, factors, 0.0, name)
             errors.append(cnmf_arch._error(v, factors))
-    assert all(new <= old * (1 + 1e-12) for old, new in zip(errors, errors[1:]))
+    assert all(new <= old * (1 + 1e-12) for old, new in pairwise(errors))
     assert errors[-1] < errors[0] / 3
 
 
