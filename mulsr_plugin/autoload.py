@@ -49,7 +49,11 @@ PACKAGES = {
 NAMES = {
     'arch': {
         'BicubicUpsampler': 'mulsr_plugin.archs.bicubic_arch',
+        'CNMF': 'mulsr_plugin.archs.cnmf_arch',
         'CoarseNet': 'mulsr_plugin.archs.coarsenet_arch',
+        'GSA': 'mulsr_plugin.archs.gsa_arch',
+        'HySure': 'mulsr_plugin.archs.hysure_arch',
+        'MTFGLP': 'mulsr_plugin.archs.mtfglp_arch',
         'MoGDCN': 'mulsr_plugin.archs.mogdcn_arch',
         'MulSR': 'mulsr_plugin.archs.mulsr_arch',
         'PZResNet': 'mulsr_plugin.archs.pzresnet_arch',

@@ -53,7 +53,7 @@ def check_inputs(
     lq: torch.Tensor,
     rgb: torch.Tensor,
     scales: Sequence[int],
-    num_guide_ch: int,
+    num_guide_ch: int | None = None,
     num_bands: int | None = None,
 ) -> int:
     """Check a cube and its guide image against each other and against the options of a network.
@@ -62,7 +62,7 @@ def check_inputs(
         lq (Tensor): Low-resolution cube, (B, L, h, w).
         rgb (Tensor): Guide image, (B, num_guide_ch, H, W).
         scales (Sequence[int]): Accepted scale factors.
-        num_guide_ch (int): Channels that the guide image must have.
+        num_guide_ch (int | None): Channels that the guide image must have. Default: None, any number.
         num_bands (int | None): Bands that the cube must have. Default: None, any number.
 
     Returns:
@@ -81,7 +81,7 @@ def check_inputs(
             f'The cube has {lq.shape[1]} band(s), but the network was built for {num_bands}: give such a cube or set '
             'num_bands.'
         )
-    if rgb.shape[1] != num_guide_ch:
+    if num_guide_ch is not None and rgb.shape[1] != num_guide_ch:
         raise ValueError(
             f'The guide image has {rgb.shape[1]} channel(s), but the network was built for {num_guide_ch}: '
             'give such an image or set num_guide_ch.'

@@ -69,9 +69,7 @@ def estimate_spectral_response(cube: np.ndarray, guide: np.ndarray) -> ResponseE
         raise ValueError(
             f'{len(spectra)} pixels cannot determine the weights of {spectra.shape[1]} bands; use a larger pair.'
         )
-    # An orthogonal reduction to L equations has the same solution.
-    orthogonal, triangular = np.linalg.qr(spectra)
-    weights = np.stack([nnls(triangular, orthogonal.T @ channel)[0] for channel in channels.T])
+    weights = non_negative_weights(spectra, channels)
     gains = weights.sum(axis=1)
     if not (gains > 0).all():
         raise ValueError(
@@ -81,6 +79,21 @@ def estimate_spectral_response(cube: np.ndarray, guide: np.ndarray) -> ResponseE
     left = channels - spectra @ weights.T
     residuals = np.sqrt((left**2).mean(axis=0) / (channels**2).mean(axis=0))
     return ResponseEstimate(weights / gains[:, None], gains, residuals)
+
+
+def non_negative_weights(spectra: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    """Solve channels = spectra W^T for W >= 0 by least squares.
+
+    Args:
+        spectra (ndarray): (N, L) float64, one pixel a row.
+        channels (ndarray): (N, G) float64.
+
+    Returns:
+        ndarray: W, (G, L) float64.
+    """
+    # An orthogonal reduction to at most L equations has the same solution.
+    orthogonal, triangular = np.linalg.qr(spectra)
+    return np.stack([nnls(triangular, orthogonal.T @ channel)[0] for channel in channels.T])
 
 
 def write_response(path: PathLike, estimate: ResponseEstimate, wavelengths: tuple[float, ...] | None = None) -> None:

@@ -116,16 +116,24 @@ def _strided_correlation(cube: np.ndarray, step: Correlation) -> np.ndarray:
     num_bands, height, width = cube.shape
     kernel, offset, stride, boundary = step
     side = len(kernel)
-    rows, columns = (_continued(np.arange(offset, offset + n - stride + side), n, boundary) for n in (height, width))
+    rows, columns = (continued(np.arange(offset, offset + n - stride + side), n, boundary) for n in (height, width))
     pixels = (rows[:, None] * width + columns).ravel()  # one flat index is twice as fast as two
     padded = torch.from_numpy(cube.reshape(num_bands, -1).take(pixels, axis=1)).view(1, -1, len(rows), len(columns))
     weight = torch.from_numpy(kernel.astype(np.float32)).expand(num_bands, 1, side, side)
     return F.conv2d(padded, weight, stride=stride, groups=num_bands)[0].numpy()
 
 
-def _continued(positions: np.ndarray, size: int, boundary: str) -> np.ndarray:
-    """Return the pixel that continues the image at each position, by its 'edge' pixel or by 'symmetric' reflection."""
+def continued(positions: np.ndarray, size: int, boundary: str) -> np.ndarray:
+    """Return the pixel that continues an image of ``size`` pixels at each position.
+
+    Args:
+        positions: Whole numbers, negative or beyond the image too.
+        size: Pixels along the axis.
+        boundary: 'edge' pixel, 'symmetric' reflection that repeats the edge pixel, or 'circular' repetition.
+    """
     if boundary == 'edge':
         return positions.clip(0, size - 1)
+    if boundary == 'circular':
+        return positions % size
     positions = positions % (2 * size)
     return np.minimum(positions, 2 * size - 1 - positions)

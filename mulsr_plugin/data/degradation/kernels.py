@@ -24,10 +24,27 @@ def anisotropic_gaussian_kernel(
     Returns:
         (width, width) float64, sums to 1.
     """
+    steps = np.arange(width) - ((width - 1) / 2 if centre is None else centre)
+    return gaussian_of_steps(steps, steps, variances, angle)
+
+
+def gaussian_of_steps(
+    row_steps: np.ndarray, column_steps: np.ndarray, variances: tuple[float, float], angle: float
+) -> np.ndarray:
+    """Gaussian of ``anisotropic_gaussian_kernel`` at given distances from its centre.
+
+    Args:
+        row_steps: (kh,), rows of the window minus the row of the centre.
+        column_steps: (kw,), likewise.
+        variances: See ``anisotropic_gaussian_kernel``.
+        angle: In radians.
+
+    Returns:
+        (kh, kw) float64, sums to 1.
+    """
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     precision = rotation @ np.diag(1 / np.asarray(variances, dtype=np.float64)) @ rotation.T
-    steps = np.arange(width) - ((width - 1) / 2 if centre is None else centre)
-    columns, rows = steps[None, :], steps[:, None]
+    columns, rows = column_steps[None, :], row_steps[:, None]
     exponent = precision[0, 0] * columns**2 + 2 * precision[0, 1] * columns * rows + precision[1, 1] * rows**2
     # Subtracting the minimum leaves the normalised kernel unchanged and keeps it finite when the centre is far outside.
     kernel = np.exp(-(exponent - exponent.min()) / 2)
