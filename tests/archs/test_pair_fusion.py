@@ -8,7 +8,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 
-from mulsr_plugin.models.inference import is_bandwise, is_guided, super_resolve
+from mulsr_plugin.models.inference import apply_network, is_bandwise, is_guided
 from mulsr_plugin.sensor.model import SensorModel
 from tests.archs.fusion_pairs import make_pair, psnr
 
@@ -121,7 +121,7 @@ def test_runs_in_the_plugins_inference(name):
     pair = make_pair(4, (6, 7), dtype=torch.float32)
     net = build(name, upscale=4)
     assert is_guided(net) and not is_bandwise(net) and not list(net.parameters()) and not net.state_dict()
-    assert torch.equal(super_resolve(net, pair.lq, pair.rgb, bands=[4, 1]), net(pair.lq, pair.rgb)[:, [4, 1]])
+    assert torch.equal(apply_network(net, pair.lq, pair.rgb, bands=[4, 1]), net(pair.lq, pair.rgb)[:, [4, 1]])
 
 
 def test_refusals(tmp_path):
