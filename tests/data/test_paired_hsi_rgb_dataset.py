@@ -366,7 +366,7 @@ def test_contradictory_options_are_explained(store: Path, stored_pair: dict[str,
 
 def test_missing_places_are_explained(store: Path, tmp_path: Path) -> None:
     for backend in ('lmdb', 'disk'):
-        with pytest.raises(FileNotFoundError, match=r'dataroot_gt: folder .* does not exist.*prepare_dataset'):
+        with pytest.raises(FileNotFoundError, match=r'dataroot_gt: folder .* does not exist.*mulsr prepare'):
             PairedHSIRGBDataset(options(tmp_path / 'absent.lmdb', io_backend={'type': backend}))
         with pytest.raises(FileNotFoundError, match='no cube store|no cube in'):
             PairedHSIRGBDataset(options(tmp_path, io_backend={'type': backend}))

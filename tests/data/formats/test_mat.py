@@ -81,7 +81,7 @@ def test_what_is_no_cube_is_refused(tmp_path, save, values):
     path = save(tmp_path / 'x.mat', x=values)
     with pytest.raises(ValueError, match='holds no 3-D array of real numbers; it holds x '):
         read_cube(path)
-    with pytest.raises(ValueError, match='x is no 3-D array of real numbers'):
+    with pytest.raises(ValueError, match='x is not a 3-D array of real numbers'):
         read_cube(path, 'x')
 
 

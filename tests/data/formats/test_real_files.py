@@ -40,7 +40,7 @@ def test_v5(real_data, file, key, scale, shape):
     ],
 )
 def test_panchromatic_guides(real_data, file, key):
-    with pytest.raises(FormatError, match=f'{key} is no 3-D array of real numbers'):
+    with pytest.raises(FormatError, match=f'{key} is not a 3-D array of real numbers'):
         read_cube(real_data / file, key)
     guide = read_cube(real_data / file, key, 'max', is_guide=True)
     np.testing.assert_array_equal(guide.values[..., 0], scipy.io.loadmat(real_data / file)[key])
