@@ -70,10 +70,15 @@ class PairRenderer:
     response: Tensor | None
     is_positive: bool
 
+    @property
+    def num_bands(self) -> int:
+        """Number L of bands."""
+        return len(self.basis.mean)
+
     def __call__(self, image: Tensor, guide: Tensor) -> Tensor:
         """Render coefficients (C, h, w) packed to one image and a guide (G, H, W): (L, H, W)."""
         num_components, num_features = self.regression.gain.shape
-        parts = Coefficients.unpacked(image, num_components, num_features, len(self.basis.mean))
+        parts = Coefficients.unpacked(image, num_components, num_features, self.num_bands)
         enlarge = Enlargement(self.sensor, image)
         cube = self.basis.spectra(self._components(parts, guide, enlarge))
         cube += enlarge(parts.left_out)
@@ -132,19 +137,14 @@ class FusionRenderer(nn.Module):
         Returns:
             Tensor: (B, L, H, W).
         """
+        scale, size = rgb.shape[2] // lq.shape[2], (lq.shape[2], lq.shape[3])
+        result = lq.new_empty(len(lq), self.pairs[0].num_bands, *rgb.shape[2:])
         with torch.autocast(lq.device.type, enabled=False):
-            return torch.stack([self._rendered(pair, *images) for pair, *images in zip(self.pairs, lq, rgb)])
-
-    def _rendered(self, pair: PairRenderer | PairInterpolation, image: Tensor, guide: Tensor) -> Tensor:
-        scale = guide.shape[1] // image.shape[1]
-        result: Tensor | None = None
-        for block in blocks((image.shape[1], image.shape[2]), max(_SMALLEST_BLOCK, _BLOCK_SIDE // scale), self.halo):
-            large = block.enlarged(scale)
-            part = pair(image[(..., *block.window)], guide[(..., *large.window)])
-            if result is None:
-                result = part.new_empty(len(part), *guide.shape[1:])
-            result[(..., *large.target)] = part[(..., *large.kept)]
-        assert result is not None
+            for block in blocks(size, max(_SMALLEST_BLOCK, _BLOCK_SIDE // scale), self.halo):
+                large = block.enlarged(scale)
+                for pair, image, guide, target in zip(self.pairs, lq, rgb, result):
+                    part = pair(image[(..., *block.window)], guide[(..., *large.window)])
+                    target[(..., *large.target)] = part[(..., *large.kept)]
         return result
 
 
