@@ -18,7 +18,7 @@ _MOST_CHANNELS = 4
 # Components of the cube that may explain the guide where the response is unknown.
 _MOST_COMPONENTS = 8
 # What may explain it where there are fewer components, for they may then be weighted otherwise in every region.
-_MOST_EXPLAINING = 32
+_MOST_EXPLAINING = 20
 # Low-resolution pixels along the border that are left out, where the kernel may leave the guide.
 _BORDER = 3
 _SMALLEST_DETAIL = 1e-12

@@ -15,7 +15,7 @@ def test_noise_of_every_band_is_found(sigma):
     sigmas = sigma * torch.linspace(0.5, 1.5, 31)
     noise = sigmas[:, None, None] * torch.randn(lq.shape, generator=torch.Generator().manual_seed(0))
     found = estimate_noise(lq + noise) / sigmas
-    assert 0.9 < found.median() < 1.1
+    assert 0.9 < found.median() < 1.2
     # the first and the last band have neighbours on one side alone, so that their texture counts more
     assert found[1:-1].min() > 0.8 and found[1:-1].max() < 1.25 and found.max() < 1.6
 
