@@ -57,6 +57,7 @@ NAMES = {
         'MoGDCN': 'mulsr_plugin.archs.mogdcn_arch',
         'MulSR': 'mulsr_plugin.archs.mulsr_arch',
         'PZResNet': 'mulsr_plugin.archs.pzresnet_arch',
+        'SensorFusion': 'mulsr_plugin.archs.sensorfusion_arch',
         'StackedGuide': 'mulsr_plugin.archs.adapters_arch',
         'UAL': 'mulsr_plugin.archs.ual_arch',
         'Unguided': 'mulsr_plugin.archs.adapters_arch',

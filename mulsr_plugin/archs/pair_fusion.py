@@ -33,7 +33,7 @@ class PairFusion(nn.Module):
     def __init__(self, upscale: int | Sequence[int] = 8, degradation: str | Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.upscale = accepted_scales(upscale)
-        self._sensors = {scale: _sensor_of_options(degradation, scale) for scale in self.upscale}
+        self._sensors = {scale: sensor_of_options(degradation, scale) for scale in self.upscale}
 
     def forward(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> Tensor:
         """Fuse cubes and guides.
@@ -80,7 +80,8 @@ def response_of(sensor: SensorModel, lq: Tensor, rgb: Tensor) -> Tensor:
     return response.to(lq)
 
 
-def _sensor_of_options(degradation: str | Mapping[str, Any] | None, scale: int) -> SensorModel:
+def sensor_of_options(degradation: str | Mapping[str, Any] | None, scale: int) -> SensorModel:
+    """Return the sensor model that an option ``degradation`` names, see ``PairFusion``."""
     if not isinstance(degradation, str) or not degradation.lower().endswith(FILE_SUFFIX):
         return SensorModel.from_degradation('noise_free' if degradation is None else degradation, scale)
     sensor = SensorModel.load(degradation)

@@ -149,7 +149,7 @@ def apply_network(
         bands_per_chunk (int | str | None): Bands that a band-wise network computes at a time, which changes no result;
             'auto' asks :func:`choose_bands_per_chunk`, None takes all. Default: 'auto'.
         tile (Tile | None): How to cut the image. Results change, unless the halo covers the receptive field of the
-            network. Default: None, in one piece.
+            network or the network has a method `prepared`, as SensorFusion. Default: None, in one piece.
         precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
         progress (Callable | None): Called after each part with the number done and the number of all. Default: None.
 
@@ -160,10 +160,15 @@ def apply_network(
         ValueError: A guide image is missing, an option is out of its range, or the network refuses its inputs.
     """
     chosen = select_bands(lq.shape[1], bands).tolist()
+    scale = scale_of_network(net, lq, rgb)
+    if tile is not None and hasattr(net, 'prepared'):
+        # what needs the whole images is done once; the rest is exact in tiles with the halo that it names
+        net, lq = net.prepared(lq, rgb)  # type: ignore[operator]
+        tile = Tile(tile.size, max(tile.halo, int(net.halo) * scale))  # type: ignore[arg-type]
     if bands_per_chunk == 'auto':
         bands_per_chunk = choose_bands_per_chunk(net, lq, rgb, len(chosen), tile, precision)
     chunks = _even_chunks(chosen, bands_per_chunk) if is_bandwise(net) else [chosen]
-    compute, scale = _Computation(net, precision), scale_of_network(net, lq, rgb)
+    compute = _Computation(net, precision)
     windows = [
         (rows, columns) for rows in _spans(lq.shape[2], tile, scale) for columns in _spans(lq.shape[3], tile, scale)
     ]
@@ -372,6 +377,8 @@ def choose_tile(
     Raises:
         MemoryError: Not even a tile as wide as its halo fits.
     """
+    if hasattr(net, 'prepared'):  # it works in blocks of its own
+        return None
     need = memory_need(net, lq, rgb, precision)
     scale = scale_of_network(net, lq, rgb)
     pixels = _usable_memory(net, lq, scale) / (need.shared + need.per_band)

@@ -32,6 +32,24 @@ def enlarge(images: Tensor, scale: int, centre: tuple[float, float]) -> Tensor:
     return _phases(images, 3, scale, centre[1]).flatten(3, 4)
 
 
+def enlargement_matrix(size: int, scale: int, centre: float) -> np.ndarray:
+    """Return what :func:`enlarge` does along one dimension as a matrix, (scale * size, size).
+
+    For images of up to about a hundred pixels a side products with it are faster than :func:`enlarge` on CPUs.
+
+    Args:
+        size (int): Pixels along the dimension.
+        scale (int): Whole factor.
+        centre (float): Position of the first pixel in pixels of the result.
+    """
+    position = (np.arange(size * scale) - centre) / scale
+    taps = np.floor(position).astype(int)[:, None] + np.arange(-1, 3)
+    matrix = np.zeros((size * scale, size))
+    rows = np.broadcast_to(np.arange(size * scale)[:, None], taps.shape)
+    np.add.at(matrix, (rows, continued(taps, size, 'symmetric')), _cubic(position[:, None] - taps))
+    return matrix
+
+
 def _phases(images: Tensor, dim: int, scale: int, centre: float) -> Tensor:
     """Interpolate at the ``scale`` positions that belong to each pixel along a dimension; they come last."""
     shifts = (np.arange(scale) - centre) / scale

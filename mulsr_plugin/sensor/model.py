@@ -216,6 +216,16 @@ class SensorModel:
         row, column = (sum(step.centre[axis] for step in self.steps) for axis in (0, 1))
         return row, column
 
+    @property
+    def reach(self) -> int:
+        """Low-resolution pixels beyond its own block, on any side, that a low-resolution pixel sees; at least 0."""
+        reach = 0
+        for axis in (0, 1):
+            first = sum(step.offset[axis] for step in self.steps)
+            last = first + sum(step.kernel.shape[axis] - 1 for step in self.steps)
+            reach = max(reach, -(first // self.scale), last // self.scale)
+        return reach
+
     def with_boundary(self, boundary: str) -> SensorModel:
         """Return the same model for images that are continued otherwise: 'edge', 'symmetric' or 'circular'."""
         return replace(self, steps=tuple(replace(step, boundary=boundary) for step in self.steps))
