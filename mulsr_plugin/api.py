@@ -39,6 +39,7 @@ def super_resolve(
     guide: Image | None = None,
     *,
     weights: PathLike | None = None,
+    method: str | None = None,
     scale: int | None = None,
     value_scale: Scale = None,
     guide_value_scale: Scale = None,
@@ -61,10 +62,13 @@ def super_resolve(
         cube (ndarray | Cube | str | PathLike): Low-resolution cube, (h, w, L): floats in [0, 1], or other real
             numbers that ``value_scale`` brings there; a ``Cube``; or a file of a format that ``read_cube`` knows.
         guide (ndarray | Cube | str | PathLike | None): High-resolution image of the same ground,
-            (scale * h, scale * w, C), or (scale * h, scale * w) for one channel, likewise. Default: None, for networks
-            that take no guide.
+            (scale * h, scale * w, C), or (scale * h, scale * w) for one channel, likewise. Default: None, for
+            interpolation and networks that take no guide.
         weights (str | PathLike | None): Checkpoint in BasicSR's form, or the name of weights that come with the
-            package. Default: None, those of the package for the scale of the images.
+            package. Default: None, a method that needs none.
+        method (str | None): Method without weights: 'SensorFusion', 'GSA', 'MTFGLP', 'CNMF', 'HySure' or
+            'BicubicUpsampler'. Default: None; without weights then SensorFusion, or cubic interpolation where there is
+            no guide or it shows something else than the cube.
         scale (int | None): Super-resolution factor, for networks without a guide whose weights do not name it; with a
             guide it must agree with the sizes. Default: None, from the sizes of cube and guide.
         value_scale (float | 'max' | None): Factor that brings the values of ``cube`` to [0, 1]; 'max' is 1 / its
@@ -120,6 +124,7 @@ def super_resolve(
     register()
     settings = InferenceSettings(
         weights=weights,
+        method=method,
         scale=scale,
         option_file=option_file,
         device=device,

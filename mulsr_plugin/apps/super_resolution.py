@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from mulsr_plugin.apps.methods import choose_method
 from mulsr_plugin.checkpoints.networks import WeightsFile, network_from_weights, read_weights
-from mulsr_plugin.checkpoints.shipped import default_weights, find_weights, shipped_weights
+from mulsr_plugin.checkpoints.shipped import find_weights
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.registration import Shift, measure_shift
 from mulsr_plugin.data.sources.pair import scale_of_pair
@@ -34,6 +34,7 @@ from mulsr_plugin.models.inference import (
     measure_tile_deviation,
     scale_of_network,
 )
+from mulsr_plugin.sensor.estimation import SensorEstimate
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.options import read_option_file
 
@@ -47,11 +48,13 @@ class InferenceSettings:
 
     Attributes:
         weights (str | PathLike | None): Checkpoint in BasicSR's form, or the name of weights that come with the
-            package. Default: None, those that come with it for the scale of the images.
+            package. Default: None, a method that needs none.
         scale (int | None): Super-resolution factor: needed for a network without a guide whose weights do not name it,
             else it must be that of the images. Default: None, as these say.
         option_file (str | PathLike | None): Option file of the network, for weights that do not describe theirs.
             Default: None.
+        method (str | None): One of ``mulsr_plugin.apps.methods.METHODS``, which need no weights. Default: None; without
+            weights then SensorFusion, or cubic interpolation where there is no guide.
         device (str): 'auto', 'cpu', 'cuda' or 'cuda:N'. Default: 'auto', a GPU where there is one.
         precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
         bands_per_chunk (int | None): Bands computed at a time. Default: None, from the free memory.
@@ -65,6 +68,7 @@ class InferenceSettings:
     weights: PathLike | None = None
     scale: int | None = None
     option_file: PathLike | None = None
+    method: str | None = None
     device: str = 'auto'
     precision: str = 'fp32'
     bands_per_chunk: int | None = None
@@ -82,6 +86,7 @@ class InferenceReport:
         scale (int): Scale factor.
         network (Mapping): Its block `network_g`.
         shift (Shift | None): Of the cube against the guide image; None where there is none or it could not be measured.
+        sensor (SensorEstimate | None): What the pair says of its sensors, for methods without weights. Default: None.
         tile (Tile | None): How the image was cut; None for in one piece.
         deviation (TileDeviation | None): What the tiles have changed.
         consistency (Mapping[str, float]): Consistency of the result with its inputs, by name.
@@ -94,6 +99,7 @@ class InferenceReport:
     tile: Tile | None = None
     deviation: TileDeviation | None = None
     consistency: Mapping[str, float] = field(default_factory=dict)
+    sensor: SensorEstimate | None = None
 
 
 def named_weights(settings: InferenceSettings) -> WeightsFile | None:
@@ -152,8 +158,7 @@ def super_resolve_cube(
         guide (Cube | None): Its guide image, (scale * h, scale * w, G); None for networks that take none.
         scale (int): Scale factor, see :func:`scale_of_images`.
         settings (InferenceSettings): How.
-        weights (WeightsFile | None): Those named, see :func:`named_weights`. Default: None, those that come with the
-            package for the scale.
+        weights (WeightsFile | None): Those named, see :func:`named_weights`. Default: None, a method that needs none.
         progress (Callable | None): See :func:`mulsr_plugin.models.inference.apply_network`. Default: None.
 
     Returns:
@@ -165,27 +170,33 @@ def super_resolve_cube(
         ValueError: A setting is wrong, or images and network do not fit each other.
         MemoryError: Not even a tile fits into the memory.
     """
-    _check_settings(settings, guide)
+    _check_settings(settings, guide, weights)
     device = _device(settings.device)
-    weights = weights or read_weights(_default_weights(settings, scale))
-    net, network = network_from_weights(weights, scale, settings.option_file)
-    settings = replace(settings, weights=weights.path)
-    _check_fit(settings, net, network['type'], cube, guide)
-    _tell_images(network['type'], scale, cube, guide)
-    response = None if guide is None else _response(settings, cube, guide)
-    shift = None if guide is None else _check_registration(cube, guide, scale)
-    net = net.to(device)
     lq, rgb = _as_batch(cube), None if guide is None else _as_batch(guide)
-    _check_scale(settings, net, network['type'], lq, rgb, scale)
+    response = None if guide is None else _response(settings, cube, guide)
+    estimate = None
+    if weights is None:
+        chosen = choose_method(lq, rgb, scale, settings.method, response)
+        net, network, estimate = chosen.net, chosen.network, chosen.estimate
+        _log().info(chosen.reason)
+        label = network['type']
+    else:
+        net, network = network_from_weights(weights, scale, settings.option_file)
+        label = f'{network["type"]} of {weights.path}'
+    _check_fit(settings, net, label, cube, guide)
+    _log_images(network['type'], scale, cube, guide)
+    shift = None if guide is None else _check_registration(cube, guide, scale, is_corrected=estimate is not None)
+    net = net.to(device)
+    _check_scale(net, label, lq, rgb, scale)
     tile, deviation = _cut(settings, net, lq, rgb, scale)
     chunk = settings.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=settings.precision)
     if is_bandwise(net):
         _log().info(f'{min(chunk, cube.num_bands)} of {cube.num_bands} bands at a time.')
     result = apply_network(net, lq, rgb, None, chunk, tile, settings.precision, progress)
     image = result.clamp_(0, 1)[0].permute(1, 2, 0)
-    consistency = _consistency(image, cube, guide, response)
+    consistency = _consistency(image, cube, guide, response, estimate)
     shape = (image.shape[0], image.shape[1], image.shape[2])
-    return image, InferenceReport(shape, scale, network, shift, tile, deviation, consistency)
+    return image, InferenceReport(shape, scale, network, shift, tile, deviation, consistency, estimate)
 
 
 def in_units_of(cube: Cube, image: Tensor) -> np.ndarray:
@@ -207,7 +218,7 @@ def _log() -> logging.Logger:
     return get_root_logger()
 
 
-def _check_settings(settings: InferenceSettings, guide: Cube | None) -> None:
+def _check_settings(settings: InferenceSettings, guide: Cube | None, weights: WeightsFile | None) -> None:
     """Refuse settings that no network could make sense of."""
     if settings.tile_halo < 0:
         raise ValueError(f'The halo of tiles is {settings.tile_halo} pixels, expected 0 or more: correct tile_halo.')
@@ -215,6 +226,10 @@ def _check_settings(settings: InferenceSettings, guide: Cube | None) -> None:
         value = getattr(settings, name)
         if value is not None and value < 1:
             raise ValueError(f'{name} is {value}, expected at least 1: give more, or None to choose by the memory.')
+    if weights is None and settings.option_file is not None:
+        raise ValueError(f'{settings.option_file} describes a network, but its weights are missing: give weights.')
+    if weights is not None and settings.method is not None:
+        raise ValueError(f'{settings.method} takes no weights, but {weights.path} is given: leave one of them out.')
     if guide is None and settings.spectral_response is not None:
         raise ValueError(
             f'The spectral response {settings.spectral_response} is that of the camera of a guide image, but there is '
@@ -245,21 +260,7 @@ def _scale_of_options(path: PathLike) -> Any:
     return (network.get('upscale') if isinstance(network, Mapping) else None) or content.get('scale')
 
 
-def _default_weights(settings: InferenceSettings, scale: int) -> Path:
-    """Return the weights of the package for settings that name none, and say so."""
-    if settings.option_file is not None:
-        raise ValueError(f'{settings.option_file} describes a network, but its weights are missing: give weights.')
-    shipped = default_weights(scale)
-    others = [entry for entry in shipped_weights().values() if entry.scale == scale and entry != shipped]
-    _log().warning(
-        f'No weights are named: taking {shipped.name} of this package, made for {shipped.protocol}. Its model card, '
-        f'{shipped.path.with_suffix(".md")}, says what to expect of other images.'
-        + ''.join(f' For {entry.protocol} there are weights {entry.name}.' for entry in others)
-    )
-    return find_weights(shipped.name)
-
-
-def _tell_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
+def _log_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
     """Log the sizes, and what readers have assumed."""
     also = '' if guide is None else f' and guide {_size_text(guide)}'
     _log().info(f'{name} x{scale}: {_size_text(cube)}{also}.')
@@ -267,55 +268,55 @@ def _tell_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
         _log().info(note)
 
 
-def _check_fit(settings: InferenceSettings, net: nn.Module, name: str, cube: Cube, guide: Cube | None) -> None:
+def _check_fit(settings: InferenceSettings, net: nn.Module, label: str, cube: Cube, guide: Cube | None) -> None:
     """Refuse images and options that the network was not built for, and say what to do instead."""
-    _check_guide(settings, net, name, guide)
+    _check_guide(net, label, guide)
     if settings.bands_per_chunk is not None and not is_bandwise(net):
-        raise ValueError(f'The {name} of {settings.weights} computes all bands at once: leave bands_per_chunk out.')
+        raise ValueError(f'The {label} computes all bands at once: leave bands_per_chunk out.')
     bands = getattr(net, 'num_bands', cube.num_bands)
     if bands != cube.num_bands:
         raise ValueError(
-            f'The cube has {cube.num_bands} bands, but the {name} of {settings.weights} was trained for {bands} and '
+            f'The cube has {cube.num_bands} bands, but the {label} was trained for {bands} and '
             f'takes no other number: train one with num_bands: {cube.num_bands}, or use MulSR or CoarseNet, which take '
             'any number.'
         )
 
 
-def _check_scale(
-    settings: InferenceSettings, net: nn.Module, name: str, lq: Tensor, rgb: Tensor | None, scale: int
-) -> None:
+def _check_scale(net: nn.Module, label: str, lq: Tensor, rgb: Tensor | None, scale: int) -> None:
     """Refuse a network without guide that enlarges by another factor: no size of an image contradicts it."""
     actual = scale_of_network(net, lq, rgb)
     if actual != scale:
         raise ValueError(
-            f'The {name} of {settings.weights} enlarges {actual} times, but the scale is {scale}: correct the scale or '
+            f'The {label} enlarges {actual} times, but the scale is {scale}: correct the scale or '
             'the option file of the network.'
         )
 
 
-def _check_guide(settings: InferenceSettings, net: nn.Module, name: str, guide: Cube | None) -> None:
+def _check_guide(net: nn.Module, label: str, guide: Cube | None) -> None:
     if guide is None:
         if is_guided(net):
-            raise ValueError(f'The {name} of {settings.weights} takes a guide image, but there is none: give a guide.')
+            raise ValueError(f'The {label} takes a guide image, but there is none: give a guide.')
         return
     if not is_guided(net):
         _log().warning(
-            f'The {name} of {settings.weights} takes no guide image: the one given sets the scale and serves for '
+            f'The {label} takes no guide image: the one given sets the scale and serves for '
             'checks of registration and consistency, but not for the result.'
         )
     channels = getattr(net, 'num_guide_ch', guide.num_bands)
     if channels != guide.num_bands:
         raise ValueError(
-            f'The guide has {guide.num_bands} channel(s), but the network of {settings.weights} takes a guide of '
+            f'The guide has {guide.num_bands} channel(s), but the {label} takes a guide of '
             f'{channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on guides like '
             'this one.'
         )
 
 
-def _check_registration(cube: Cube, guide: Cube, scale: int) -> Shift | None:
-    """Measure the shift between cube and guide image and warn of one; compare their georeferences."""
+def _check_registration(cube: Cube, guide: Cube, scale: int, is_corrected: bool) -> Shift | None:
+    """Measure the shift between cube and guide image and warn of one that stays; compare their georeferences."""
     _compare_places(cube, guide, scale)
     shift = measure_shift(cube.values, guide.values)
+    if is_corrected:
+        return shift
     if shift is None:
         _log().warning('The shift between cube and guide could not be measured: they have too little in common.')
     elif max(abs(shift.down), abs(shift.right)) > _SMALLEST_SHIFT_WARNED * scale:
@@ -377,12 +378,16 @@ def _response(settings: InferenceSettings, cube: Cube, guide: Cube) -> np.ndarra
     return response
 
 
-def _consistency(image: Tensor, cube: Cube, guide: Cube | None, response: np.ndarray | None) -> dict[str, float]:
+def _consistency(
+    image: Tensor, cube: Cube, guide: Cube | None, response: np.ndarray | None, estimate: SensorEstimate | None
+) -> dict[str, float]:
     """Compare the result with its inputs, in the range [0, 1], and log it."""
     lq = unit_values(cube)
+    # block means stand in for a blur that is not known
+    blur = None if estimate is None else lambda bands: estimate.sensor.blur(bands[None].float())[0]
     figures = {
-        'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq),
-        'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, measure='sam'),
+        'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq, blur),
+        'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, blur, 'sam'),
     }
     if guide is not None and response is not None:
         rgb = unit_values(guide)

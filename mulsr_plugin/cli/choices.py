@@ -24,6 +24,8 @@ EXPORT_SUFFIXES = ('.onnx', '.pt2')
 WEIGHTS_SUFFIXES = ('.pth', '.safetensors')
 LARGEST_DEMO_SCENE = 2048
 """Pixels."""
+METHODS = ('SensorFusion', 'GSA', 'MTFGLP', 'CNMF', 'HySure', 'BicubicUpsampler')
+"""Networks that need no weights."""
 LAUNCHERS = ('none', 'pytorch', 'slurm')
 """Of BasicSR."""
 

@@ -1,9 +1,10 @@
 """Super-resolve a hyperspectral cube with the help of a guide image.
 
-The network is inferred from its weights; without --weights, those that come with the package are taken. Formats follow
-from the names of the files: .mat, .npy, .npz, .hdr (ENVI), .tif, a folder of band PNGs, and for the guide also .png,
-.jpg and .bmp. Example:
+Without --weights, blur, displacement and noise of the sensors are estimated from the pair, which is fused without
+training. With --weights the network is inferred from the file. Formats follow from the names of the files: .mat, .npy,
+.npz, .hdr (ENVI), .tif, a folder of band PNGs, and for the guide also .png, .jpg and .bmp. Examples:
 
+  mulsr infer lr.tif --guide rgb.tif --out sr.tif
   mulsr infer lr.tif --guide rgb.tif --out sr.tif --weights experiments/NAME/models/net_g_latest.pth
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mulsr_plugin.cli.arguments import add_input, add_option_file, add_out, super_resolution_scale, whole_number
 from mulsr_plugin.cli.checks import check_input, check_new, check_suffix, check_weights
-from mulsr_plugin.cli.choices import CUBE_SUFFIXES, DEFAULT_HALO, PRECISIONS, shipped_weights
+from mulsr_plugin.cli.choices import CUBE_SUFFIXES, DEFAULT_HALO, METHODS, PRECISIONS, shipped_weights
 from mulsr_plugin.cli.parsing import CommandParser
 from mulsr_plugin.cli.reading import add_cube_arguments, add_guide_arguments, cube_options, reading_options
 from mulsr_plugin.cli.running import log
@@ -39,14 +40,20 @@ def add_arguments(parser: CommandParser) -> None:
         '--weights',
         type=Path,
         help='checkpoint in the form of BasicSR, or the name of weights that come with the package: '
-        f'{", ".join(shipped_weights())}; default: those for the scale of the images',
+        f'{", ".join(shipped_weights())}; default: a method that needs none',
+    )
+    parser.add_argument(
+        '--method',
+        choices=METHODS,
+        help='method without weights; default: SensorFusion, or interpolation where there is no guide or it shows '
+        'something else',
     )
     parser.add_argument(
         '--scale',
         type=super_resolution_scale,
         metavar='N',
-        help='super-resolution factor, for a network without guide whose weights do not name it; default: as the '
-        'images or the weights say',
+        help='super-resolution factor, for interpolation or a network without guide whose weights do not name it; '
+        'default: as the images or the weights say',
     )
     add_option_file(parser, 'option file of the training, for weights that do not name their network')
     parser.add_argument('--spectral-response', help="of the guide's camera, to measure the spatial consistency")
@@ -122,6 +129,7 @@ def job_of(args: argparse.Namespace) -> InferenceJob:
         output=Path(args.out),
         scale=args.scale,
         option_file=args.opt,
+        method=args.method,
         device=args.device,
         precision=args.precision,
         bands_per_chunk=args.bands_per_chunk,

@@ -5,7 +5,7 @@ Example:
 
     python -m scripts.dev.ship_weights mulsr_cave_x8 \\
         experiments/train_mulsr_cave_x8_joint_bf16/models/net_g_latest.pth \\
-        --opt options/train_mulsr_cave_x8_joint_bf16.yml --results results/mulsr_cave_x8 --default \\
+        --opt options/train_mulsr_cave_x8_joint_bf16.yml --results results/mulsr_cave_x8 \\
         --data '22 scenes of CAVE' --training '3.5 hours on one GPU' --limits 'Trained on 31 bands of indoor scenes.'
 """
 
@@ -43,7 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--limits', required=True, help='what to expect where it was not trained for')
     parser.add_argument('--licence', default='Apache-2.0', help='default: %(default)s')
     parser.add_argument('--bf16', action='store_true', help='store in bfloat16, half the size')
-    parser.add_argument('--default', action='store_true', help='take them where no weights are named for this scale')
     parser.add_argument('--folder', type=Path, default=FOLDER, help=argparse.SUPPRESS)
     return parser
 
@@ -105,7 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         'protocol': describe_training(opt),
         'licence': args.licence,
         'figures': means,
-        'default': args.default,
     }
     write_entry(args.folder / 'registry.json', args.name, entry)
     size = f'{file.stat().st_size / 2**20:.1f} MiB'
@@ -132,10 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_entry(path: Path, name: str, entry: dict[str, Any]) -> None:
-    """Put an entry into the registry; a default takes the place of the one before it."""
+    """Put an entry into the registry."""
     entries = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
-    for other in entries.values():
-        other['default'] = other['default'] and not (entry['default'] and other['scale'] == entry['scale'])
     entries[name] = entry
     replace_text(path, json.dumps(entries, indent=2, sort_keys=True) + '\n')
 

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from mulsr_plugin.apps.infer import InferenceJob, infer
 from mulsr_plugin.checkpoints import shipped as weights
-from mulsr_plugin.checkpoints.shipped import default_weights, find_weights, load_pretrained, shipped_weights
+from mulsr_plugin.checkpoints.shipped import find_weights, load_pretrained, shipped_weights
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.formats import write_cube
@@ -49,14 +49,6 @@ def test_file_and_card(entry):
     for values in entry.figures.values():
         assert f'{values["psnr"]:.4f}' in card
     assert set(PSNR) == set(shipped_weights())
-
-
-def test_one_default_for_a_scale():
-    scales = [entry.scale for entry in shipped_weights().values() if entry.default]
-    assert 8 in scales and len(scales) == len(set(scales))
-    assert default_weights(8).default
-    with pytest.raises(ValueError, match='No weights for x3 come with the package'):
-        default_weights(3)
 
 
 @pytest.mark.parametrize('preset', ['authors_fixed', 'noise_free'])
@@ -115,26 +107,7 @@ def job(tmp_path):
     return InferenceJob(images=images, output=tmp_path / 'sr.npz', device='cpu')
 
 
-def test_inference_without_weights_takes_the_default_and_says_so(job, tmp_path, caplog):
-    import logging
-
-    logging.getLogger('basicsr').addHandler(caplog.handler)
-    try:
-        infer(job)
-    finally:
-        logging.getLogger('basicsr').removeHandler(caplog.handler)
-    assert f'No weights are named: taking {default_weights(8).name} of this package' in caplog.text
-    assert f'For x8, noise_free, guide by nikon_d700 there are weights {SMALL}_noise_free.' in caplog.text
-    named = replace(job, weights=Path(default_weights(8).name), output=tmp_path / 'named.npz')
-    infer(named)
-    with np.load(job.output) as first, np.load(named.output) as second:
-        assert all(np.array_equal(first[key], second[key]) for key in first)
-
-
-def test_inference_without_weights_for_its_scale(job, tmp_path):
-    np.save(tmp_path / 'rgb.npy', np.random.default_rng(0).random((12, 12, 3), dtype=np.float32))
-    with pytest.raises(ValueError, match='No weights for x2 come with the package'):
-        infer(job)
+def test_an_option_file_needs_its_weights(job, tmp_path):
     with pytest.raises(ValueError, match='describes a network, but its weights are missing: give weights'):
         infer(replace(job, option_file=tmp_path / 'any.yml'))
     assert not job.output.exists()
@@ -157,10 +130,9 @@ def ship(tmp_path):
 
 
 def test_shipping(ship, tmp_path, monkeypatch, capsys):
-    assert ship('first', '--default') == 0
-    assert ship('second', '--default', '--bf16') == 0
+    assert ship('first') == 0
+    assert ship('second', '--bf16') == 0
     registry = json.loads((tmp_path / 'registry.json').read_text())
-    assert [registry[name]['default'] for name in ('first', 'second')] == [False, True]
     assert registry['second']['figures'] == {'made up: 2 scenes': {'psnr': 30.5}}
     assert '| **mean** | 30.5000 |' in (tmp_path / 'second.md').read_text()
     before = load_pretrained(SMALL).state_dict()

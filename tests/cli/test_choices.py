@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mulsr_plugin.apps.methods import METHODS
 from mulsr_plugin.checkpoints import shipped
 from mulsr_plugin.checkpoints.author_releases import RELEASES
 from mulsr_plugin.checkpoints.files import SAFETENSORS
@@ -16,6 +17,7 @@ from mulsr_plugin.models.precision import PRECISIONS
 def test_choices_are_those_of_the_package() -> None:
     assert choices.AXES == AXES
     assert choices.PRECISIONS == PRECISIONS
+    assert choices.METHODS == METHODS
     assert choices.DEFAULT_HALO == DEFAULT_HALO
     assert choices.NORMALISATIONS == harvard.NORMALISATIONS
     assert choices.MASK_TREATMENTS == harvard.MASK_TREATMENTS

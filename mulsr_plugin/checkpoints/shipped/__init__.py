@@ -33,7 +33,6 @@ class ShippedWeights:
         protocol: What it was trained for, in one line.
         figures: Mean metrics over the test scenes by protocol, as ``metrics_<data set>.csv`` has them.
         licence: Licence of the weights.
-        default: Whether it is what its scale stands for where no weights are named.
     """
 
     name: str
@@ -45,7 +44,6 @@ class ShippedWeights:
     protocol: str
     licence: str
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
-    default: bool = False
 
     @property
     def path(self) -> Path:
@@ -66,27 +64,6 @@ def shipped_weights() -> dict[str, ShippedWeights]:
     """
     entries = json.loads((FOLDER / 'registry.json').read_text(encoding='utf-8'))
     return {name: ShippedWeights(name=name, **entry) for name, entry in entries.items()}
-
-
-def default_weights(scale: int) -> ShippedWeights:
-    """Return the weights that stand for a scale where none are named.
-
-    Args:
-        scale: Scale factor.
-
-    Raises:
-        ValueError: There are none for this scale.
-
-    Example:
-        >>> from mulsr_plugin.checkpoints.shipped import default_weights
-        >>> default_weights(8).scale
-        8
-    """
-    for weights in shipped_weights().values():
-        if weights.default and weights.scale == scale:
-            return weights
-    scales = ' and '.join(f'x{weights.scale}' for weights in shipped_weights().values() if weights.default)
-    raise ValueError(f'No weights for x{scale} come with the package (only for {scales}): name a file of weights.')
 
 
 def find_weights(weights: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,102 @@
+"""Methods that need no weights, and the choice among them by what a pair says of its sensors."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from mulsr_plugin.sensor.estimation import SensorEstimate, estimate_sensor
+from mulsr_plugin.sensor.model import SensorModel
+
+INTERPOLATION = 'BicubicUpsampler'
+METHODS = ('SensorFusion', 'GSA', 'MTFGLP', 'CNMF', 'HySure', INTERPOLATION)
+"""Registered networks without parameters, the one with the best results first; the last takes no guide."""
+
+
+class ChosenMethod(NamedTuple):
+    """A method for one pair.
+
+    Attributes:
+        net (nn.Module): Takes ``(lq, rgb)``, or ``(lq)`` for interpolation.
+        network (dict): Its block ``network_g``.
+        estimate (SensorEstimate | None): Sensor model that it works with; None where it needs none.
+        reason (str): Which method it is and why, in a line.
+    """
+
+    net: nn.Module
+    network: dict[str, Any]
+    estimate: SensorEstimate | None
+    reason: str
+
+
+class WithSensor(nn.Module):
+    """A method called like any network, with the sensor model of one pair.
+
+    Args:
+        net (nn.Module): One of :data:`METHODS` that takes a guide.
+        sensor (SensorModel): Model of the pair.
+    """
+
+    def __init__(self, net: Any, sensor: SensorModel) -> None:
+        super().__init__()
+        self.net, self.sensor = net, sensor
+        self.upscale = net.upscale
+        if hasattr(net, 'prepared'):  # see mulsr_plugin.models.inference
+            self.prepared = partial(net.prepared, sensor=sensor)
+
+    def forward(self, lq: Tensor, rgb: Tensor) -> Tensor:
+        """Fuse cubes (B, L, h, w) and guides (B, G, H, W) to (B, L, H, W)."""
+        return self.net(lq, rgb, self.sensor)
+
+
+def choose_method(
+    lq: Tensor, rgb: Tensor | None, scale: int, name: str | None = None, response: np.ndarray | None = None
+) -> ChosenMethod:
+    """Estimate the sensor model of a pair and build the method that suits it.
+
+    Args:
+        lq (Tensor): (1, L, h, w) in [0, 1].
+        rgb (Tensor | None): Guide, (1, G, scale * h, scale * w) in [0, 1].
+        scale (int): Super-resolution factor.
+        name (str | None): One of :data:`METHODS`. Default: None: SensorFusion, or interpolation where there is no guide
+            or the guide shows something else than the cube.
+        response (ndarray | None): Spectral response of the guide, (G, L). Default: None, unknown.
+
+    Returns:
+        ChosenMethod: The method with the sensor model of the pair.
+
+    Raises:
+        ValueError: There is no such method, or it needs a guide and there is none.
+    """
+    if name is not None and name not in METHODS:
+        raise ValueError(f'The method is {name!r}, expected one of {", ".join(METHODS)}: correct method.')
+    if rgb is None:
+        if name not in (None, INTERPOLATION):
+            raise ValueError(
+                f'{name} takes a guide image, but there is none: give a guide, or {INTERPOLATION} as the method.'
+            )
+        return _interpolation(scale, 'there is no guide image')
+    if name == INTERPOLATION:
+        return _interpolation(scale, 'as asked')
+    estimate = estimate_sensor(lq[0], rgb[0], None if response is None else torch.from_numpy(response).to(lq))
+    if name is None and not estimate.related:
+        return _interpolation(scale, estimate.statement)
+    network = {'type': name or METHODS[0], 'upscale': scale}
+    net = WithSensor(_build(network), estimate.sensor)
+    why = 'as asked' if name else 'the best that needs no weights'
+    return ChosenMethod(net, network, estimate, f'Method {network["type"]}, {why}. {estimate.statement}')
+
+
+def _interpolation(scale: int, why: str) -> ChosenMethod:
+    network = {'type': INTERPOLATION, 'upscale': scale}
+    return ChosenMethod(_build(network), network, None, f'Method {INTERPOLATION}, cubic interpolation: {why}')
+
+
+def _build(network: dict[str, Any]) -> nn.Module:
+    net = ARCH_REGISTRY.get(network['type'])(upscale=network['upscale'])
+    return net.eval()

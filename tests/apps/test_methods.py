@@ -1,0 +1,89 @@
+"""Inference without weights: the method that a pair asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import mulsr_plugin
+from mulsr_plugin.apps.methods import METHODS, choose_method
+from mulsr_plugin.data.sources.demo_scenes import demo_scene
+from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
+
+SIDE, SCALE = 96, 4
+
+
+@pytest.fixture(scope='module')
+def truth():
+    cube = demo_scene(SIDE, seed=3)
+    return cube.values * np.float32(cube.scale)
+
+
+@pytest.fixture(scope='module')
+def pair(truth):
+    return mulsr_plugin.degrade(truth, SCALE)
+
+
+def psnr(result, truth):
+    return calculate_hsi_psnr(result, truth)
+
+
+def test_without_weights_the_sensors_are_estimated_and_fused(pair, truth):
+    lq, guide = pair
+    result, report = mulsr_plugin.super_resolve(lq, guide, device='cpu')
+    assert report.network['type'] == 'SensorFusion' and report.sensor.known
+    bicubic, plain = mulsr_plugin.super_resolve(lq, guide, method='BicubicUpsampler', device='cpu')
+    assert plain.sensor is None
+    assert psnr(result, truth) > psnr(bicubic, truth) + 8
+    # measured with the estimated blur, the result explains the cube; block means would not
+    assert report.consistency['spectral consistency (RMSE)'] < 2e-3
+
+
+def test_a_displacement_is_corrected_and_not_warned_of(truth, caplog):
+    import logging
+
+    lq, guide = mulsr_plugin.degrade(truth, SCALE)
+    moved = np.roll(guide, (2, -1), (0, 1))
+    logging.getLogger('basicsr').addHandler(caplog.handler)
+    try:
+        result, report = mulsr_plugin.super_resolve(lq, moved, device='cpu')
+    finally:
+        logging.getLogger('basicsr').removeHandler(caplog.handler)
+    middle = (SCALE - 1) / 2
+    assert report.sensor.sensor.centre == pytest.approx((middle + 2, middle - 1), abs=0.1)
+    assert 'register them first' not in caplog.text
+    # the result lies where the guide does
+    expected = np.roll(truth, (2, -1), (0, 1))[16:-16, 16:-16]
+    assert psnr(result[16:-16, 16:-16], expected) > psnr(result[16:-16, 16:-16], truth[16:-16, 16:-16]) + 6
+
+
+def test_unrelated_guide_leaves_interpolation(pair):
+    lq, guide = pair
+    noise = np.random.default_rng(0).random(guide.shape, dtype=np.float32)
+    _, report = mulsr_plugin.super_resolve(lq, noise, device='cpu')
+    assert report.network['type'] == 'BicubicUpsampler'
+
+
+def test_without_guide_a_scale_is_enough(pair):
+    result, report = mulsr_plugin.super_resolve(pair[0], scale=SCALE, device='cpu')
+    assert report.network['type'] == 'BicubicUpsampler' and result.shape == (SIDE, SIDE, 31)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_every_method_by_its_name(pair, truth, name):
+    lq, guide = (torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() for image in pair)
+    chosen = choose_method(lq[..., :12, :12], guide[..., :48, :48], SCALE, name)
+    assert chosen.network == {'type': name, 'upscale': SCALE} and name in chosen.reason
+    inputs = (lq[..., :12, :12],) if name == METHODS[-1] else (lq[..., :12, :12], guide[..., :48, :48])
+    assert chosen.net(*inputs).shape == (1, 31, 48, 48)
+
+
+def test_mistakes(pair):
+    lq, guide = pair
+    with pytest.raises(ValueError, match='GSA takes a guide image, but there is none: give a guide'):
+        mulsr_plugin.super_resolve(lq, scale=SCALE, method='GSA')
+    with pytest.raises(ValueError, match="The method is 'gsa', expected one of SensorFusion, GSA"):
+        mulsr_plugin.super_resolve(lq, guide, method='gsa')
+    with pytest.raises(ValueError, match='GSA takes no weights, but .* is given: leave one of them out'):
+        mulsr_plugin.super_resolve(lq, guide, method='GSA', weights='mulsr_cave_x8_small')
