@@ -76,7 +76,7 @@ def estimate_sensor(lq: Tensor, guide: Tensor, response: Tensor | None = None) -
     Example:
         >>> import torch
         >>> from mulsr_plugin.sensor.estimation import estimate_sensor
-        >>> estimate = estimate_sensor(torch.zeros(31, 8, 8), torch.ones(3, 64, 64))
+        >>> estimate = estimate_sensor(torch.rand(31, 16, 16), torch.ones(3, 128, 128))
         >>> estimate.known, estimate.statement
         (False, 'The blur cannot be told: the guide is constant where the cube has pixels.')
     """
@@ -128,7 +128,7 @@ def _check(lq: Tensor, guide: Tensor, response: Tensor | None) -> None:
 def _best_fit(
     agreement: Agreement, lq: Tensor, guide: Tensor, response: Tensor | None, noise_sigma: Tensor
 ) -> tuple[GaussianFit, Relation]:
-    """Fit a Gaussian and, where that relates less than nearly all, another one to details; take the one that relates more.
+    """Fit a Gaussian and, where that relates less than nearly all, one to details; return the one that relates more.
 
     Few bands explain the coarse shades of a guide better than its details, which favours too wide a blur.
     """
