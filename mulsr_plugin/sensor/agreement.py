@@ -35,6 +35,8 @@ class Agreement:
         guide (Tensor): (G, h * scale, w * scale) float32.
         response (Tensor | None): R, (G, L), or None where it is unknown.
         noise_sigma (Tensor): (L,) standard deviations of the noise of ``lq``.
+        of_details (bool): Compare the details of both: better where the cube explains little of the guide, worse where
+            noise is all that differs. Default: False.
 
     Attributes:
         pixels: (N,) numbers of the pixels that count, row by row.
@@ -42,7 +44,10 @@ class Agreement:
         informative: Whether the guide has any detail.
     """
 
-    def __init__(self, lq: Tensor, guide: Tensor, response: Tensor | None, noise_sigma: Tensor) -> None:
+    def __init__(
+        self, lq: Tensor, guide: Tensor, response: Tensor | None, noise_sigma: Tensor, of_details: bool = False
+    ) -> None:
+        self.of_details = of_details
         self.size, self.scale = lq.shape[1:], guide.shape[1] // lq.shape[1]
         mix = strongest_channels(F.avg_pool2d(guide, self.scale), _MOST_CHANNELS)
         self.guide = guide if len(mix) == len(guide) else torch.einsum('cg,ghw->chw', mix, guide)
@@ -50,8 +55,10 @@ class Agreement:
         power = detail(F.avg_pool2d(self.guide, self.scale)).square().sum(0).flatten()[self.pixels]
         self.informative = bool(power.mean() > _SMALLEST_DETAIL * guide.square().mean())
         self.strongest = power.argsort(descending=True)
-        self.target = None if response is None else mix @ response @ lq.flatten(1)[:, self.pixels]
-        self._explaining = _explaining(lq, noise_sigma, self.pixels)
+        self.target = None
+        if response is not None:
+            self.target = self._compared(torch.einsum('gl,lhw->ghw', mix @ response, lq))
+        self._explaining = self._explaining_images(lq, noise_sigma)
 
     @property
     def response_known(self) -> bool:
@@ -60,7 +67,19 @@ class Agreement:
 
     def blurred(self, blur: StridedBlur) -> Tensor:
         """Return D guide, (G, N)."""
-        return blur.forward(self.guide[None])[0].flatten(1)[:, self.pixels]
+        return self._compared(blur.forward(self.guide[None])[0])
+
+    def _compared(self, images: Tensor) -> Tensor:
+        """Take the pixels that count from images (C, h, w), or from their details, (C, N)."""
+        return (detail(images) if self.of_details else images).flatten(1)[:, self.pixels]
+
+    def _explaining_images(self, lq: Tensor, noise_sigma: Tensor) -> Tensor:
+        """Return the components that stand out of the noise, and a constant, which few of may vary, (K, N)."""
+        basis = spectral_basis(lq, noise_sigma, _MOST_COMPONENTS)
+        values = basis.components(lq)
+        values = values[values.square().mean(dim=(1, 2)) > 4 * basis.noise]
+        images = torch.cat([torch.ones_like(lq[:1]), detail(values) if self.of_details else values])
+        return varying(images, min(_MOST_EXPLAINING, len(self.pixels) // 20)).flatten(1)[:, self.pixels]
 
     def distance(self, blurred: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Return the distance of a blurred guide at all pixels or at the chosen ones, (G, N) to (G, N)."""
@@ -121,12 +140,3 @@ def _inner_pixels(size: torch.Size) -> Tensor:
     inner = torch.zeros(size, dtype=torch.bool)
     inner[border : size[0] - border, border : size[1] - border] = True
     return inner.flatten().nonzero()[:, 0]
-
-
-def _explaining(lq: Tensor, noise_sigma: Tensor, pixels: Tensor) -> Tensor:
-    """Return the components that stand out of the noise, and a constant, which few of may vary, (K, N)."""
-    basis = spectral_basis(lq, noise_sigma, _MOST_COMPONENTS)
-    values = basis.components(lq)
-    values = values[values.square().mean(dim=(1, 2)) > 4 * basis.noise]
-    values = torch.cat([torch.ones_like(lq[:1]), values])
-    return varying(values, min(_MOST_EXPLAINING, len(pixels) // 20)).flatten(1)[:, pixels]

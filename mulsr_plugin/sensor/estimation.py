@@ -12,7 +12,7 @@ from mulsr_plugin.sensor.agreement import Agreement
 from mulsr_plugin.sensor.blur import StridedBlur
 from mulsr_plugin.sensor.coverage import misfit_ratio, within_guide
 from mulsr_plugin.sensor.free_kernel import fit_free_kernel
-from mulsr_plugin.sensor.gaussian_fit import fit_gaussian, gaussian_blur
+from mulsr_plugin.sensor.gaussian_fit import GaussianFit, fit_gaussian, gaussian_blur
 from mulsr_plugin.sensor.model import SensorModel
 from mulsr_plugin.sensor.noise import estimate_noise
 from mulsr_plugin.sensor.relation import Relation, held_out_relation
@@ -22,6 +22,8 @@ from mulsr_plugin.sensor.spectral_basis import spectral_basis
 FEWEST_PIXELS = 40
 """Low-resolution pixels away from the border that an estimate needs."""
 _BORDER_COMPONENTS = 16  # of the cube, that the guide is compared with at the border
+_SURE_GAIN = 0.9  # of the relation, from which on the fit is beyond doubt
+_CLEARLY_MORE = 0.01  # gain of one blur over another that counts
 _GUESSED_WIDTH = 0.35  # standard deviation in units of the scale
 
 
@@ -74,7 +76,7 @@ def estimate_sensor(lq: Tensor, guide: Tensor, response: Tensor | None = None) -
     Example:
         >>> import torch
         >>> from mulsr_plugin.sensor.estimation import estimate_sensor
-        >>> estimate = estimate_sensor(torch.zeros(31, 8, 8), torch.ones(3, 64, 64))
+        >>> estimate = estimate_sensor(torch.rand(31, 16, 16), torch.ones(3, 128, 128))
         >>> estimate.known, estimate.statement
         (False, 'The blur cannot be told: the guide is constant where the cube has pixels.')
     """
@@ -88,12 +90,13 @@ def estimate_sensor(lq: Tensor, guide: Tensor, response: Tensor | None = None) -
         return _unknown(scale, response, noise_sigma, reason, related=agreement.informative)
     if not agreement.informative:
         return _unknown(scale, response, noise_sigma, 'the guide is constant where the cube has pixels', related=False)
-    fit = fit_gaussian(agreement)
-    relation = held_out_relation(lq, gaussian_blur(fit.theta, scale).forward(guide[None])[0], noise_sigma)
+    fit, relation = _best_fit(agreement, lq, guide, response, noise_sigma)
     if not relation.is_related:
         reason = f'the guide predicts {_percent(relation)} of the detail of the cube, so that it shows something else'
         return _unknown(scale, response, noise_sigma, reason, related=False, gain=relation.gain)
     blur = fit_free_kernel(agreement, fit.theta)
+    if _relation(blur, lq, guide, noise_sigma).gain < relation.gain - _CLEARLY_MORE:
+        blur = gaussian_blur(fit.theta, scale)
     spread = fit.covariance.diagonal()[:2].clamp(min=0).sqrt().tolist()
     sensor = _continued(_sensor(blur, response, noise_sigma), lq, guide)
     if response is None:
@@ -120,6 +123,29 @@ def _check(lq: Tensor, guide: Tensor, response: Tensor | None) -> None:
         )
     if not (lq.isfinite().all() and guide.isfinite().all()):
         raise ValueError('lq or guide holds values that are not finite; replace them.')
+
+
+def _best_fit(
+    agreement: Agreement, lq: Tensor, guide: Tensor, response: Tensor | None, noise_sigma: Tensor
+) -> tuple[GaussianFit, Relation]:
+    """Fit a Gaussian and, where that relates less than nearly all, one to details; return the one that relates more.
+
+    Few bands explain the coarse shades of a guide better than its details, which favours too wide a blur.
+    """
+    scale = agreement.scale
+    fits = [fit_gaussian(agreement)]
+    relations = [_relation(gaussian_blur(fits[0].theta, scale), lq, guide, noise_sigma)]
+    if relations[0].gain < _SURE_GAIN:
+        start = fits[0].theta.clone()
+        start[2:4], start[4] = math.log(_GUESSED_WIDTH * scale), 0.0
+        fits.append(fit_gaussian(Agreement(lq, guide, response, noise_sigma, of_details=True), start))
+        relations.append(_relation(gaussian_blur(fits[1].theta, scale), lq, guide, noise_sigma))
+    best = len(fits) - 1 if relations[-1].gain > relations[0].gain + _CLEARLY_MORE else 0
+    return fits[best], relations[best]
+
+
+def _relation(blur: StridedBlur, lq: Tensor, guide: Tensor, noise_sigma: Tensor) -> Relation:
+    return held_out_relation(lq, blur.forward(guide[None])[0], noise_sigma)
 
 
 def _continued(sensor: SensorModel, lq: Tensor, guide: Tensor) -> SensorModel:

@@ -54,13 +54,18 @@ def gaussian_blur(theta: Tensor, scale: int) -> StridedBlur:
     return StridedBlur(kernel / kernel.sum(), offset, scale, 'symmetric')
 
 
-def fit_gaussian(agreement: Agreement) -> GaussianFit:
+def fit_gaussian(agreement: Agreement, start: Tensor | None = None) -> GaussianFit:
     """Minimise the squared distance of a pair over all Gaussians: grid search, then Levenberg-Marquardt.
+
+    Args:
+        agreement (Agreement): Of the pair.
+        start (Tensor | None): ``GaussianFit.theta`` to begin with. Default: None, the best of a grid, which is for an
+            agreement that is not of details.
 
     Reference: Marquardt, "An algorithm for least-squares estimation of nonlinear parameters", Journal of the Society
     for Industrial and Applied Mathematics 11(2), 1963.
     """
-    theta, damping = _first_guess(agreement), 1e-3
+    theta, damping = _first_guess(agreement) if start is None else start, 1e-3
     residual = _residual(agreement, theta)
     slopes = _slopes(agreement, theta, residual)
     for _ in range(_MOST_ITERATIONS):

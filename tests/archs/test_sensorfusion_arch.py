@@ -51,12 +51,13 @@ def test_any_number_of_guide_channels(num_guide_ch):
     assert reached > psnr(sensor.enlarge(pair.lq[None])[0], pair.gt) + 4 + min(num_guide_ch, 8)
 
 
+@pytest.mark.parametrize('first', [5, 10, 20])
 @pytest.mark.parametrize('num_bands', [1, 2])
-def test_few_bands_and_a_panchromatic_guide(num_bands):
-    gt, pan = scene(192)[20 : 20 + num_bands], scene(192).mean(dim=0, keepdim=True)
+def test_few_bands_and_a_panchromatic_guide(num_bands, first):
+    gt, pan = scene(192)[first : first + num_bands], scene(192).mean(dim=0, keepdim=True)
     lq = degraded(gt, 'noise_free', 4)
     interpolated = SensorModel.from_degradation('noise_free', 4).enlarge(lq[None])[0]
-    assert psnr(SensorFusion(4)(lq[None], pan[None])[0], gt) > psnr(interpolated, gt) + 3
+    assert psnr(SensorFusion(4)(lq[None], pan[None])[0], gt) > psnr(interpolated, gt) + 2
 
 
 @pytest.mark.parametrize('scale', [3, 8])

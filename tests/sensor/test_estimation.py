@@ -84,12 +84,13 @@ def test_told_response_is_used_and_an_unknown_one_fitted():
 
 
 @pytest.mark.parametrize('noise', [0.0, 0.01])
+@pytest.mark.parametrize('first', [5, 10, 20])
 @pytest.mark.parametrize('num_bands', [1, 2, 4])
-def test_few_bands_with_a_panchromatic_guide_are_accepted(num_bands, noise):
-    gt, pan = scene(192)[20 : 20 + num_bands], scene(192).mean(dim=0, keepdim=True)
+def test_few_bands_with_a_panchromatic_guide_are_accepted(num_bands, first, noise):
+    gt, pan = scene(192)[first : first + num_bands], scene(192).mean(dim=0, keepdim=True)
     lq = degraded(gt, {'preset': 'gaussian', 'sigma': 1.6, 'noise_sigma': noise}, 4)
     estimate = estimate_sensor(lq, pan)
-    assert estimate.known and estimate.gain > 0.5
+    assert estimate.known and estimate.gain > 0.25
     np.testing.assert_allclose(estimate.sensor.centre, (1.5, 1.5), rtol=0, atol=0.25)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mulsr_plugin.sensor.interpolation import enlarge
+from mulsr_plugin.sensor.interpolation import enlarge, enlargement_matrix
 
 
 @pytest.mark.parametrize('scale', [1, 2, 3, 4, 7, 8])
@@ -43,3 +43,11 @@ def test_continues_by_reflection():
     whole = torch.cat([image.flip(2), image, image.flip(2)], 2)
     result = enlarge(image, 4, (6.9, 1.5))
     torch.testing.assert_close(result, enlarge(whole, 4, (6.9, 1.5))[:, :, 20:40], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('scale', [1, 3, 8])
+@pytest.mark.parametrize('centre', [(3.5, 3.5), (-9.2, 13.0)])
+def test_matrices_do_the_same(scale, centre):
+    image = torch.rand(2, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows, columns = (torch.from_numpy(enlargement_matrix(n, scale, c)) for n, c in zip((7, 5), centre))
+    torch.testing.assert_close(rows @ image @ columns.T, enlarge(image[None], scale, centre)[0], rtol=0, atol=1e-13)
