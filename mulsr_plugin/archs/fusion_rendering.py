@@ -99,7 +99,7 @@ class PairRenderer:
 
 @dataclass(frozen=True, eq=False)
 class PairInterpolation:
-    """Cubic interpolation of one scene whose guide tells nothing.
+    """Cubic interpolation of one scene whose guide says nothing.
 
     Attributes:
         sensor (SensorModel): Model of the pair.

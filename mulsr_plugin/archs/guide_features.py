@@ -15,7 +15,7 @@ from mulsr_plugin.sensor.agreement import strongest_channels
 _MOST_CHANNELS, _MOST_CURVED = 8, 3
 _DARK = 0.05  # brightness below which products fade
 SMALLEST_DETAIL = 1e-6
-"""Mean square of the detail of a guide in [0, 1] below which nothing is told from it."""
+"""Mean square of the detail of a guide in [0, 1] below which it carries no information."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,7 @@ class MulSR(nn.Module):
         check_positive('num_modules', num_modules)
         if small_scale_head and not multi_scale:
             raise ValueError(
-                'small_scale_head is on, but multi_scale is off, so there is no small tower: turn one of them round.'
+                'small_scale_head is on, but multi_scale is off, so there is no small tower: change one of them.'
             )
         if multi_scale and not (use_mii or use_lfcc or small_scale_head):
             raise ValueError(

@@ -23,7 +23,7 @@ from mulsr_plugin.sensor.spectral_basis import SpectralBasis
 _WINDOWS = (WIDE_WINDOW, 2.0)  # of the regression on the guide: standard deviations in low-resolution pixels
 _PYRAMID = (0.8, 1.6, 3.2)  # standard deviations of the smoothing of its levels
 _ENERGY_WINDOW = 2.5  # in which the energy of a level is measured
-_CAUTION = 1.5  # times the noise is taken off the energy, for random energy is no signal
+_CAUTION = 1.5  # times the noise is taken off the energy, as random energy is not a signal
 _FEWEST_CLIPPED, _SMALLEST_SIGMA = 1e-3, 1e-3
 
 

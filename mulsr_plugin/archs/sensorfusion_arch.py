@@ -59,17 +59,17 @@ class Prepared(NamedTuple):
 
 @ARCH_REGISTRY.register()
 class SensorFusion(nn.Module):
-    """Fuse a cube and a guide by regression, with the sensor model that the pair itself tells; nothing is trained.
+    """Fuse a cube and a guide by regression, with the sensor model estimated from the pair; nothing is trained.
 
-    1. Blur, displacement and noise are estimated from each pair, or told; see ``estimate_sensor``.
+    1. Blur, displacement and noise are estimated from each pair, or given; see ``estimate_sensor``.
     2. The strongest 16 components of the spectra are regressed on the channels of the guide and products of them, at
        low resolution: over the whole image, then in Gaussian windows. Noise is removed first.
     3. The regression is applied to the guide, its residual is interpolated about the centre of the blur, and one
-       back-projection makes the blurred result equal to the cube. A response that is told is fulfilled exactly.
+       back-projection makes the blurred result equal to the cube. A response that is given is fulfilled exactly.
 
     Low-resolution pixels that have seen ground beyond the guide are left out; towards them the regression of the
-    nearest others goes on. A guide that tells nothing of the cube leaves cubic interpolation. Every image of a batch is
-    treated on its own. Results carry no gradients.
+    nearest others goes on. A guide that says nothing about the cube leaves cubic interpolation. Every image of a batch
+    is treated on its own. Results carry no gradients.
 
     Args:
         upscale (int | Sequence[int]): Accepted scale factor(s). Default: 8.
@@ -130,7 +130,7 @@ class SensorFusion(nn.Module):
         return Prepared(net, torch.stack(stacked))
 
     def _response(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None) -> Tensor | None:
-        """Return the response that was told, (G, L), if any."""
+        """Return the response that was given, (G, L), if any."""
         if self.response is not None:
             response = torch.from_numpy(load_spectral_response(self.response, lq.shape[1])).to(lq)
         elif sensor is not None and sensor.response is not None:
@@ -154,7 +154,7 @@ class _PreparedPair(NamedTuple):
 
 
 def _prepared_pair(lq: Tensor, guide: Tensor, sensor: SensorModel | None, response: Tensor | None) -> _PreparedPair:
-    """Estimate the sensor of a pair where it is not told, and regress."""
+    """Estimate the sensor of a pair where it is not given, and regress."""
     size = (lq.shape[1], lq.shape[2])
     everything = slice(0, size[0]), slice(0, size[1])
     if sensor is None:

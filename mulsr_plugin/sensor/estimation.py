@@ -1,4 +1,4 @@
-"""The sensor model of a pair, told from its two images alone."""
+"""The sensor model of a pair, estimated from its two images alone."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _GUESSED_WIDTH = 0.35  # standard deviation in units of the scale
 
 @dataclass(frozen=True)
 class SensorEstimate:
-    """What a pair tells of its sensors.
+    """What a pair says about its sensors.
 
     Attributes:
         sensor (SensorModel): Kernel, its place, response and noise of each band. Where the blur is not known, a
             Gaussian around the middle of each block stands in; where the response is not, None.
-        known (bool): Whether the pair told the blur.
+        known (bool): Whether the blur could be estimated.
         related (bool): False where the guide predicts nothing of the cube, so that there is nothing to fuse.
         spread (tuple[float, float]): Standard deviation of the centre (row, column) in pixels of the guide, from the
             curvature of the fit; nan where the blur is not known.
@@ -68,7 +68,7 @@ def estimate_sensor(lq: Tensor, guide: Tensor, response: Tensor | None = None) -
         response (Tensor | None): R, (G, L). Default: None, unknown.
 
     Returns:
-        SensorEstimate: See there; a pair that does not tell gives a statement instead of an error.
+        SensorEstimate: See there; a pair that does not determine it gives a statement instead of an error.
 
     Raises:
         ValueError: The shapes do not fit, or a value is not finite.
@@ -78,7 +78,7 @@ def estimate_sensor(lq: Tensor, guide: Tensor, response: Tensor | None = None) -
         >>> from mulsr_plugin.sensor.estimation import estimate_sensor
         >>> estimate = estimate_sensor(torch.rand(31, 16, 16), torch.ones(3, 128, 128))
         >>> estimate.known, estimate.statement
-        (False, 'The blur cannot be told: the guide is constant where the cube has pixels.')
+        (False, 'The blur cannot be known from these images: the guide is constant where the cube has pixels.')
     """
     _check(lq, guide, response)
     lq, guide = (image.detach().float().cpu() for image in (lq, guide))
@@ -168,7 +168,13 @@ def _unknown(
     blur = gaussian_blur(torch.tensor([middle, middle, width, width, 0.0], dtype=torch.float64), scale)
     sensor = _sensor(blur, response, noise_sigma)
     return SensorEstimate(
-        sensor, False, related, (math.nan, math.nan), math.nan, gain, f'The blur cannot be told: {reason}.'
+        sensor,
+        False,
+        related,
+        (math.nan, math.nan),
+        math.nan,
+        gain,
+        f'The blur cannot be known from these images: {reason}.',
     )
 
 

@@ -1,4 +1,4 @@
-"""A blur kernel of any shape, where a pair tells more than a Gaussian."""
+"""A blur kernel of any shape, where a pair determines more than a Gaussian."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""White noise of the bands of a cube, told from the cube alone."""
+"""White noise of the bands of a cube, estimated from the cube alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a guide tells anything of a cube, judged on pixels that were held out."""
+"""Whether a guide says anything about a cube, judged on pixels that were held out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spectral response that a pair itself tells of."""
+"""The spectral response estimated from a pair."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_any_scale_size_and_guide(name, scale, num_guide_ch):
     pair = make_pair(scale, (7, 9), num_guide_ch=num_guide_ch, dtype=torch.float32)
     result = build(name, upscale=scale)(pair.lq, pair.rgb)
     assert result.shape == pair.gt.shape and result.dtype == torch.float32 and result.isfinite().all()
-    # even one channel tells more than interpolation
+    # even one channel says more than interpolation
     interpolated = psnr(pair.sensor.enlarge(pair.lq), pair.gt)
     assert psnr(result, pair.gt) > interpolated + 1
 
@@ -53,7 +53,7 @@ def test_flat_images_give_flat_results(name, cube, guide):
     lq, rgb = torch.full((1, 5, 6, 7), cube), torch.full((1, 3, 24, 28), guide)
     result = build(name, upscale=4)(lq, rgb)
     assert result.isfinite().all()
-    if guide or not name.startswith('HySure'):  # a black guide tells it nothing, and the cube alone takes many steps
+    if guide or not name.startswith('HySure'):  # a black guide says nothing, and the cube alone takes many steps
         assert result.std(dim=(2, 3)).max() < 1e-3
     # GSA and the pyramid take the level from the cube alone; the others believe both images
     if name.startswith(('GSA', 'MTFGLP')):

@@ -1,4 +1,4 @@
-"""SensorFusion: what it reaches, in parts as on the whole, at borders, and with guides that tell nothing."""
+"""SensorFusion: what it reaches, in parts as on the whole, at borders, and with guides that say nothing."""
 
 from __future__ import annotations
 

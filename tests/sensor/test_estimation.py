@@ -1,4 +1,4 @@
-"""The estimate of a sensor model from a pair: known kernels are found, and pairs that do not tell are refused."""
+"""The estimate of a sensor model: known kernels are found, and pairs that do not determine it are refused."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_guides_that_tell_nothing_are_refused(kind, num_bands, noise):
     assert not estimate.known and not estimate.related
     assert math.isnan(estimate.misfit) and math.isnan(estimate.spread[0]) and estimate.sensor.response is None
     reason = 'is constant' if kind == 'constant' else 'shows something else'
-    assert estimate.statement.startswith('The blur cannot be told') and reason in estimate.statement
+    assert estimate.statement.startswith('The blur cannot be known from these images') and reason in estimate.statement
     np.testing.assert_allclose(estimate.sensor.centre, (1.5, 1.5), rtol=0, atol=1e-6)
 
 
