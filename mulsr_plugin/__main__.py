@@ -21,6 +21,7 @@ COMMANDS = {
     'plot': 'plot',
     'convert': 'convert',
     'export': 'export',
+    'estimate-sensor': 'sensor',
     'estimate-response': 'response',
     'demo-scenes': 'demo_scenes',
     'doctor': 'doctor',

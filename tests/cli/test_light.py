@@ -45,6 +45,8 @@ MISTAKES = {
     'export mulsr_cave_x8_small net.bin': 'net.bin does not end in .onnx or .pt2',
     'export mulsr_cave_x8_small absent/net.pt2': 'There is no folder absent',
     'estimate-response lr.npy --guide lr.npy --out response.txt': 'response.txt does not end in .csv',
+    'estimate-sensor lr.npy --guide lr.npy --out sensor.txt': 'sensor.txt does not end in .npz',
+    'estimate-sensor lr.npy --guide absent.npy --out sensor.npz': 'There is no file or folder absent.npy',
     'estimate-response absent.npy --guide lr.npy --out response.csv': 'There is no file or folder absent.npy',
     'demo-scenes .': '. exists already',
     'demo-scenes new --size 100000': '100000 is not a whole number from 16 to 2048',
