@@ -147,7 +147,7 @@ def test_one_channel_and_no_guide(images, tmp_path):
         (lambda low, guide: {'guide': guide[..., :2]}, ValueError, r'has 2 channel\(s\), but .* takes a guide of 3'),
         (lambda low, guide: {'wavelengths': (500, 600)}, ValueError, 'cube has 5 bands but 2 wavelengths'),
         (lambda low, guide: {'weights': 'mulsr_x4'}, FileNotFoundError, 'mulsr_x4 is neither a file nor the name of'),
-        (lambda low, guide: {'weights': None}, ValueError, 'No weights for x4 come with the package'),
+        (lambda low, guide: {'method': 'GSA'}, ValueError, 'GSA takes no weights, but .* is given'),
         (lambda low, guide: {'bands_per_chunk': 0}, ValueError, 'bands_per_chunk is 0, expected at least 1'),
         (lambda low, guide: {'tile_size': -1}, ValueError, 'tile_size is -1, expected at least 1'),
         (lambda low, guide: {'device': 'gpu'}, ValueError, 'The device is gpu, expected auto, cpu'),
