@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.apps.super_resolution import unit_values
 from mulsr_plugin.data.formats import read_cube
 from mulsr_plugin.data.sources.pair import scale_of_pair
 from mulsr_plugin.data.spectral_response import load_spectral_response
@@ -46,7 +44,8 @@ def estimate_of_files(
     response = None
     if spectral_response is not None:
         response = torch.from_numpy(load_spectral_response(spectral_response, low.num_bands, low.wavelengths)).float()
-    return estimate_sensor(_planes(low), _planes(high), response), low.wavelengths
+    lq, rgb = (torch.from_numpy(unit_values(image)).permute(2, 0, 1) for image in (low, high))
+    return estimate_sensor(lq, rgb, response), low.wavelengths
 
 
 def draw_sensor(estimate: SensorEstimate, path: PathLike, wavelengths: Sequence[float] | None = None) -> None:
@@ -83,8 +82,3 @@ def draw_sensor(estimate: SensorEstimate, path: PathLike, wavelengths: Sequence[
     response_axes.set(title='Response of the guide', xlabel='band' if wavelengths is None else 'wavelength (nm)')
     with replacing(Path(path)) as partial:
         figure.savefig(partial, format=Path(path).suffix[1:], dpi=150)
-
-
-def _planes(cube: Cube) -> Tensor:
-    values = np.clip(cube.values * np.float32(cube.scale), 0, 1, dtype=np.float32)
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))

@@ -185,7 +185,11 @@ def super_resolve_cube(
         label = f'{network["type"]} of {weights.path}'
     _check_fit(settings, net, label, cube, guide)
     _log_images(network['type'], scale, cube, guide)
-    shift = None if guide is None else _check_registration(cube, guide, scale, is_corrected=estimate is not None)
+    shift = (
+        None
+        if guide is None
+        else _check_registration(cube, guide, scale, is_corrected=estimate is not None and estimate.known)
+    )
     net = net.to(device)
     _check_scale(net, label, lq, rgb, scale)
     tile, deviation = _cut(settings, net, lq, rgb, scale)
@@ -384,7 +388,9 @@ def _consistency(
     """Compare the result with its inputs, in the range [0, 1], and log it."""
     lq = unit_values(cube)
     # block means stand in for a blur that is not known
-    blur = None if estimate is None else lambda bands: estimate.sensor.blur(bands[None].float())[0]
+    blur = (
+        None if estimate is None or not estimate.known else lambda bands: estimate.sensor.blur(bands[None].float())[0]
+    )
     figures = {
         'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq, blur),
         'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, blur, 'sam'),

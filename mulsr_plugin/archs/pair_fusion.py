@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from mulsr_plugin.sensor.model import FILE_SUFFIX, SensorModel
 from mulsr_plugin.sensor.response import fit_response
 
 
-class PairFusion(nn.Module):
+class PairFusion(nn.Module, ABC):
     """Base of methods that fuse a cube and a guide by a model of their sensors, without parameters to train.
 
     The sensor model is that of the call, or else that of the options. Where its response is unknown and a method
@@ -60,9 +61,9 @@ class PairFusion(nn.Module):
         with torch.autocast(lq.device.type, enabled=False):
             return torch.cat([self.fuse(lq[i : i + 1], rgb[i : i + 1], sensor) for i in range(len(lq))])
 
+    @abstractmethod
     def fuse(self, lq: Tensor, rgb: Tensor, sensor: SensorModel) -> Tensor:
         """Fuse one pair, (1, L, h, w) and (1, G, H, W), to (1, L, H, W)."""
-        raise NotImplementedError
 
 
 def response_of(sensor: SensorModel, lq: Tensor, rgb: Tensor) -> Tensor:

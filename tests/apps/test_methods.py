@@ -87,3 +87,13 @@ def test_mistakes(pair):
         mulsr_plugin.super_resolve(lq, guide, method='gsa')
     with pytest.raises(ValueError, match='GSA takes no weights, but .* is given: leave one of them out'):
         mulsr_plugin.super_resolve(lq, guide, method='GSA', weights='mulsr_cave_x8_small')
+
+
+def test_a_guessed_blur_does_not_measure_the_consistency(pair):
+    """Too few pixels to know the blur: block means measure the consistency."""
+    lq, guide = (image[: 8 * factor, : 8 * factor] for image, factor in zip(pair, (1, SCALE)))
+    result, report = mulsr_plugin.super_resolve(lq, guide, method='SensorFusion', device='cpu')
+    assert not report.sensor.known
+    means = result.reshape(8, SCALE, 8, SCALE, -1).mean((1, 3))
+    expected = np.sqrt(np.mean((means - lq) ** 2))
+    assert report.consistency['spectral consistency (RMSE)'] == pytest.approx(expected, rel=1e-3)
