@@ -76,7 +76,8 @@ class SensorFusion(nn.Module):
         degradation (str | Mapping | None): How the cube was blurred and downsampled: a preset or block of options as
             in a data set, or the name of a .npz file of a ``SensorModel``. Default: None, estimated from each pair.
         response (str | None): Spectral response of the guide: a name or file as ``load_spectral_response`` takes that
-            needs no wavelengths. Default: None, that of the sensor file, or else unknown, which costs little.
+            needs no wavelengths. Default: None, that of the sensor file unless it was fitted to a pair, or else
+            unknown, which costs little.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -133,7 +134,7 @@ class SensorFusion(nn.Module):
         """Return the response that was given, (G, L), if any."""
         if self.response is not None:
             response = torch.from_numpy(load_spectral_response(self.response, lq.shape[1])).to(lq)
-        elif sensor is not None and sensor.response is not None:
+        elif sensor is not None and sensor.response is not None and not sensor.response_fitted:
             response = sensor.response.to(lq)
         else:
             return None

@@ -92,7 +92,10 @@ def estimate_sensor(lq: Tensor, guide: Tensor, response: Tensor | None = None) -
         return _unknown(scale, response, noise_sigma, 'the guide is constant where the cube has pixels', related=False)
     fit, relation = _best_fit(agreement, lq, guide, response, noise_sigma)
     if not relation.is_related:
-        reason = f'the guide predicts {_percent(relation)} of the detail of the cube, so that it shows something else'
+        reason = (
+            f'the guide predicts {_percent(relation)} of the detail of the cube, expected 25 % and not in a few places '
+            'alone, so that it shows something else'
+        )
         return _unknown(scale, response, noise_sigma, reason, related=False, gain=relation.gain)
     blur = fit_free_kernel(agreement, fit.theta)
     if _relation(blur, lq, guide, noise_sigma).gain < relation.gain - _CLEARLY_MORE:
@@ -100,7 +103,7 @@ def estimate_sensor(lq: Tensor, guide: Tensor, response: Tensor | None = None) -
     spread = fit.covariance.diagonal()[:2].clamp(min=0).sqrt().tolist()
     sensor = _continued(_sensor(blur, response, noise_sigma), lq, guide)
     if response is None:
-        sensor = sensor.with_response(fit_response(lq, sensor.blur(guide[None])[0]))
+        sensor = sensor.with_response(fit_response(lq, sensor.blur(guide[None])[0]), fitted=True)
     statement = _statement(sensor, spread, relation)
     return SensorEstimate(sensor, True, True, (spread[0], spread[1]), agreement.misfit(blur), relation.gain, statement)
 

@@ -37,6 +37,8 @@ class SensorModel:
             is unknown. Default: None.
         noise_sigma (Tensor): Standard deviation of the white Gaussian noise of lq, (L,) float64 or (1,) for all bands
             alike. Default: 0.
+        response_fitted (bool): R was fitted to a pair: its weights are uncertain where bands look alike, so that no
+            result is made to fulfil R x = rgb exactly. Default: False.
 
     Raises:
         ValueError: There is no step, one but the last reduces the image, or a shape does not fit.
@@ -45,6 +47,7 @@ class SensorModel:
     steps: tuple[StridedBlur, ...]
     response: Tensor | None = None
     noise_sigma: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
+    response_fitted: bool = False
 
     def __post_init__(self) -> None:
         if not self.steps or any(step.stride != 1 for step in self.steps[:-1]):
@@ -178,7 +181,8 @@ class SensorModel:
             kernel, boundary = arrays[f'kernel_{number}'].astype(np.float64), str(arrays[f'boundary_{number}'])
             steps.append(StridedBlur(kernel, (row, column), stride, boundary))
         noise_sigma = torch.from_numpy(arrays['noise_sigma'].astype(np.float64))
-        return cls(tuple(steps), _response(arrays.get('response')), noise_sigma)
+        fitted = bool(arrays.get('response_fitted', False))
+        return cls(tuple(steps), _response(arrays.get('response')), noise_sigma, fitted)
 
     def save(self, path: PathLike, overwrite: bool = False) -> None:
         """Write the model to one small file, which options of networks can name.
@@ -202,6 +206,7 @@ class SensorModel:
         arrays['noise_sigma'] = self.noise_sigma.numpy()
         if self.response is not None:
             arrays['response'] = self.response.numpy()
+            arrays['response_fitted'] = np.array(self.response_fitted)
         with whole_files(path, overwrite) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
@@ -230,9 +235,9 @@ class SensorModel:
         """Return the same model for images that are continued otherwise: 'edge', 'symmetric' or 'circular'."""
         return replace(self, steps=tuple(replace(step, boundary=boundary) for step in self.steps))
 
-    def with_response(self, response: Tensor) -> SensorModel:
-        """Return the same model with another R, (G, L)."""
-        return replace(self, response=response.detach().double().cpu())
+    def with_response(self, response: Tensor, fitted: bool = False) -> SensorModel:
+        """Return the same model with another R, (G, L), measured or ``fitted`` to a pair."""
+        return replace(self, response=response.detach().double().cpu(), response_fitted=fitted)
 
     def blur(self, x: Tensor) -> Tensor:
         """Apply D, (B, L, H, W) to (B, L, H / scale, W / scale), without noise and without clipping; differentiable.

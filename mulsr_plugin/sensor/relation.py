@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
+from scipy.stats import wilcoxon
 from torch import Tensor
 
 from mulsr_plugin.ops.windows import DETAIL_POWER, detail
@@ -18,7 +18,7 @@ _BLOCK = 4  # side of the held-out blocks, in low-resolution pixels
 _FOLDS = 4
 _RIDGE = 1e-4
 _SMALLEST_GAIN = 0.25  # below it the blur is too uncertain; guides of other scenes stay below 0.01
-_SMALLEST_SIGNIFICANCE = 4.0
+_LARGEST_P_VALUE = 0.01
 
 
 class Relation(NamedTuple):
@@ -27,16 +27,17 @@ class Relation(NamedTuple):
     Attributes:
         gain (float): Share of the energy of the cube's detail, beyond its noise, that the guide predicts; 1 for all of
             it, about 0 or below for an unrelated guide.
-        significance (float): Mean gain of a block over its standard error.
+        p_value (float): Of the test that the held-out blocks gain nothing (Wilcoxon, signed ranks), which a few blocks
+            with most of the energy do not decide.
     """
 
     gain: float
-    significance: float
+    p_value: float
 
     @property
     def is_related(self) -> bool:
         """Whether regression on the guide does better than interpolation."""
-        return self.gain > _SMALLEST_GAIN and self.significance > _SMALLEST_SIGNIFICANCE
+        return self.gain > _SMALLEST_GAIN and self.p_value < _LARGEST_P_VALUE
 
 
 def held_out_relation(lq: Tensor, reduced_guide: Tensor, noise_sigma: Tensor) -> Relation:
@@ -57,9 +58,8 @@ def held_out_relation(lq: Tensor, reduced_guide: Tensor, noise_sigma: Tensor) ->
     better = (y.square() - (y - predicted).square()).sum(dim=0)
     of_block = torch.zeros(int(blocks[-1]) + 1, dtype=torch.float64).index_add_(0, blocks, better)
     energy = float(y.square().sum()) - DETAIL_POWER * float(basis.noise.sum()) * y.shape[1]
-    error = float(of_block.std()) * math.sqrt(len(of_block)) if len(of_block) > 1 else math.inf
-    total = float(better.sum())
-    return Relation(total / energy if energy > 0 else 0.0, total / error if error > 0 else 0.0)
+    p_value = float(wilcoxon(of_block.numpy(), alternative='greater').pvalue) if bool(of_block.any()) else 1.0
+    return Relation(float(better.sum()) / energy if energy > 0 else 0.0, p_value)
 
 
 def _held_out_prediction(y: Tensor, z: Tensor, folds: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mulsr_plugin.archs.gsa_arch import GSA
 from mulsr_plugin.archs.sensorfusion_arch import SensorFusion
 from mulsr_plugin.data.sources.cave import cave_scenes
 from mulsr_plugin.models.inference import Tile, apply_network, choose_tile
+from mulsr_plugin.sensor.estimation import estimate_sensor
 from mulsr_plugin.sensor.model import SensorModel
 from mulsr_plugin.utils.memory import peak_of_tensors
 from tests.archs.fusion_pairs import psnr
@@ -139,6 +142,17 @@ def test_a_told_sensor_and_response_are_used():
     torch.testing.assert_close(guide_of(told), pair.guide, rtol=0, atol=0.02)  # exactly, but for values below zero
     assert psnr(told, pair.gt) > psnr(fuse(pair), pair.gt) - 0.1
     assert psnr(fuse(pair, degradation='noise_free'), pair.gt) < psnr(told, pair.gt) - 3
+
+
+def test_a_fitted_response_is_not_fulfilled_exactly():
+    """Under noise its weights are off, which would be carried into every band."""
+    pair = demo_pair(8, {'preset': 'noise_free', 'noise_sigma': 0.04})
+    sensor = estimate_sensor(pair.lq, pair.guide).sensor
+    assert sensor.response_fitted
+    given = replace(sensor, response_fitted=False)
+    fused, forced = (SensorFusion(8)(pair.lq[None], pair.guide[None], model)[0] for model in (sensor, given))
+    torch.testing.assert_close(fused, fuse(pair), rtol=0, atol=0)
+    assert not torch.equal(fused, forced)
 
 
 def test_values_are_not_below_zero_where_the_cube_is_not():

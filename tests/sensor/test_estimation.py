@@ -79,6 +79,7 @@ def test_told_response_is_used_and_an_unknown_one_fitted():
     assert torch.equal(told.sensor.response, RESPONSE.double()) and told.misfit < 0.01
     fitted = estimate_sensor(pair.lq, pair.guide).sensor.response
     assert fitted.shape == (3, 31)
+    assert estimate_sensor(pair.lq, pair.guide).sensor.response_fitted and not told.sensor.response_fitted
     predicted = torch.einsum('gl,lhw->ghw', fitted.float(), pair.lq)
     torch.testing.assert_close(predicted, told.sensor.blur(pair.guide[None])[0], rtol=0, atol=5e-3)
 
@@ -112,6 +113,16 @@ def test_guides_that_tell_nothing_are_refused(kind, num_bands, noise):
     reason = 'is constant' if kind == 'constant' else 'shows something else'
     assert estimate.statement.startswith('The blur cannot be known from these images') and reason in estimate.statement
     np.testing.assert_allclose(estimate.sensor.centre, (1.5, 1.5), rtol=0, atol=1e-6)
+
+
+def test_few_places_with_most_of_the_detail_do_not_hide_a_guide_of_the_same_scene():
+    """As where a bridge crosses dark water: the gains of blocks differ by orders of magnitude."""
+    gt = scene(192)
+    gt = gt * (0.02 + torch.exp(-(((torch.arange(192) - 40) / 12.0) ** 2)))[:, None]
+    estimate = estimate_sensor(degraded(gt, 'noise_free', 8), guide_of(gt))
+    assert estimate.related and estimate.gain > 0.9
+    other = estimate_sensor(degraded(gt, 'noise_free', 8), guide_of(gt).flip(2))
+    assert not other.related
 
 
 def test_too_few_pixels_are_told():
