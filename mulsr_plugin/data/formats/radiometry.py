@@ -216,8 +216,10 @@ def _is_open(values: np.ndarray, scale: float) -> bool:
 
 def _likely(largest: float, kind: str) -> str:
     """Return the factors that instruments and programs use for values up to ``largest``, in words."""
+    if not kind and largest <= LARGEST_REFLECTANCE:
+        return f'1/{LARGEST_REFLECTANCE} for values up to {LARGEST_REFLECTANCE}'
     likely = []
-    if not kind and 1.5 < largest <= 100:
+    if not kind and largest <= 100:
         likely.append('1/100 for per cent')
     if 100 < largest <= LARGEST_REFLECTANCE * REFLECTANCE:
         likely.append(f'1/{REFLECTANCE} for reflectance x {REFLECTANCE}')

@@ -132,12 +132,10 @@ def _transparent(path: Path, image: Any, kinds: list[str], notes: list[str]) -> 
     band = kinds.index(ALPHA)
     alpha = _read(path, image, [band])
     partly = int(((alpha > 0) & (alpha < alpha.max())).sum())
-    premultiplied = image.tags(band + 1, ns='IMAGE_STRUCTURE').get('ALPHA') == 'PREMULTIPLIED'
-    if 2 * partly > alpha.size or (partly and premultiplied):
-        what = 'multiplied with it' if premultiplied else 'hardly transparency: most of it is neither 0 nor full'
+    if 2 * partly > alpha.size:
         raise FormatError(
-            f'{path} calls band {band + 1} its transparency, and its values are {what}; if it is a band, say so by '
-            f'gdal_translate -colorinterp_{band + 1} undefined {path.name} NEW.tif, else save without transparency.'
+            f'{path} calls band {band + 1} its transparency, of which most is neither 0 nor full; if it is a band, say '
+            f'so by gdal_translate -colorinterp_{band + 1} undefined {path.name} NEW.tif, else save without it.'
         )
     if partly:
         notes.append(f'{partly} partly transparent pixels are taken in the value that they have')
