@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,7 @@ def _without_bad_bands(path: Path, raw: RawImage) -> RawImage:
     kept = [band for band in range(bands) if band not in raw.bad_bands]
     if not kept:
         raise FormatError(f'{path} marks all of its {bands} bands as bad; correct its header.')
-    each = {
+    each: dict[str, Any] = {
         name: tuple(numbers[band] for band in kept)
         for name in ('wavelengths', 'gains', 'offsets', 'nodata')
         if isinstance(numbers := getattr(raw, name), tuple) and numbers

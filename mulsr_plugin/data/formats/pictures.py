@@ -38,7 +38,8 @@ def read_picture(path: Path, options: ReadOptions) -> RawImage:
         FormatError: The picture is damaged, cut short, or stored turned.
     """
     check_upright(path)
-    image, gaps, notes = _decode(path), None, ()
+    image, gaps = _decode(path), None
+    notes: tuple[str, ...] = ()
     if image.ndim == 3 and image.shape[2] == 4:
         alpha = image[..., 3]
         gaps = (alpha == 0)[..., None] if (alpha == 0).any() else None
