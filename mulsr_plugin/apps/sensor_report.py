@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mulsr_plugin.apps.super_resolution import unit_values
+from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats import read_cube
 from mulsr_plugin.data.sources.pair import scale_of_pair
 from mulsr_plugin.data.spectral_response import load_spectral_response
@@ -22,7 +23,7 @@ def estimate_of_files(
     cube_options: Mapping[str, Any],
     guide_options: Mapping[str, Any],
     spectral_response: str | None = None,
-) -> tuple[SensorEstimate, Sequence[float] | None]:
+) -> tuple[SensorEstimate, Cube, Cube]:
     """Estimate the sensor model of a pair of files.
 
     Args:
@@ -33,7 +34,7 @@ def estimate_of_files(
         spectral_response: Response of the guide, see ``load_spectral_response``. Default: None, estimated.
 
     Returns:
-        The estimate, and the wavelengths of the bands in nm where the file has them.
+        The estimate, the cube and the guide as they were read.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -45,7 +46,7 @@ def estimate_of_files(
     if spectral_response is not None:
         response = torch.from_numpy(load_spectral_response(spectral_response, low.num_bands, low.wavelengths)).float()
     lq, rgb = (torch.from_numpy(unit_values(image)).permute(2, 0, 1) for image in (low, high))
-    return estimate_sensor(lq, rgb, response), low.wavelengths
+    return estimate_sensor(lq, rgb, response), low, high
 
 
 def draw_sensor(estimate: SensorEstimate, path: PathLike, wavelengths: Sequence[float] | None = None) -> None:

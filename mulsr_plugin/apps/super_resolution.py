@@ -265,11 +265,13 @@ def _scale_of_options(path: PathLike) -> Any:
 
 
 def _log_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
-    """Log the sizes, and what readers have assumed."""
-    also = '' if guide is None else f' and guide {_size_text(guide)}'
-    _log().info(f'{name} x{scale}: {_size_text(cube)}{also}.')
+    """Log the sizes, what readers have assumed, and warnings where that decides the result."""
+    also = '' if guide is None else f' and guide {guide.size_text}'
+    _log().info(f'{name} x{scale}: {cube.size_text}{also}.')
     for note in (*cube.notes, *(f'guide: {note}' for note in (() if guide is None else guide.notes))):
         _log().info(note)
+    for warning in (*cube.warnings, *(f'guide: {text}' for text in (() if guide is None else guide.warnings))):
+        _log().warning(warning)
 
 
 def _check_fit(settings: InferenceSettings, net: nn.Module, label: str, cube: Cube, guide: Cube | None) -> None:
@@ -406,11 +408,6 @@ def _consistency(
 def _as_batch(cube: Cube) -> Tensor:
     """Return a cube as (1, L, H, W) float32 in [0, 1]."""
     return torch.from_numpy(unit_values(cube)).permute(2, 0, 1)[None]
-
-
-def _size_text(cube: Cube) -> str:
-    height, width, bands = cube.values.shape
-    return f'{height}x{width}x{bands}'
 
 
 def _device(name: str) -> torch.device:

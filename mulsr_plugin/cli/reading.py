@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mulsr_plugin.cli.arguments import old_value_scale, value_scale
 from mulsr_plugin.cli.choices import AXES
 from mulsr_plugin.cli.parsing import CommandParser
+
+if TYPE_CHECKING:
+    from mulsr_plugin.data.cube import Cube
 
 
 def add_reading_arguments(parser: CommandParser, prefix: str = '', what: str = 'cube') -> argparse._ArgumentGroup:
@@ -28,12 +31,14 @@ def add_reading_arguments(parser: CommandParser, prefix: str = '', what: str = '
         type=value_scale,
         metavar='FACTOR',
         help=f'factor that brings values of the {what} to [0, 1], such as 1/4095, or the word max for 1 / its largest '
-        'value; default: as the file says, else 1 for floats, 1 / largest value of the type for integers',
+        'value; default: as the file says, else 1 for floats, 1 / largest value of the type for integers that use it',
     )
     group.add_argument(
         f'--{prefix}axes', choices=AXES, help='order of rows (h), columns (w) and bands (b) in the file, such as bhw'
     )
-    group.add_argument(f'--{prefix}fill', type=float, help='replaces NaN, infinite and no-data values; default: refuse')
+    group.add_argument(
+        f'--{prefix}fill', type=float, help='replaces NaN, infinite, no-data and masked values; default: refuse'
+    )
     group.add_argument(f'--{prefix}clip', action='store_true', help='clip values beyond [0, 1]; default: refuse')
     return group
 
@@ -79,6 +84,13 @@ def cube_options(args: argparse.Namespace) -> dict[str, Any]:
 
     wavelengths = None if args.wavelengths is None else read_numbers(args.wavelengths)
     return {**reading_options(args), 'wavelengths': wavelengths, 'drop_bad_bands': args.drop_bad_bands}
+
+
+def print_reports(cube: Cube, guide: Cube | None = None) -> None:
+    """Print what was read: rows x columns x bands and where their order comes from, notes and warnings."""
+    for name, image in (('cube', cube), ('guide', guide)):
+        for line in () if image is None else image.report:
+            print(f'{name}: {line}')
 
 
 def _dest(prefix: str, name: str) -> str:

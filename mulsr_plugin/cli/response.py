@@ -19,6 +19,7 @@ from mulsr_plugin.cli.reading import (
     add_cube_arguments,
     add_guide_arguments,
     cube_options,
+    print_reports,
     reading_options,
 )
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     cube = read_cube(args.hsi, **cube_options(args))
     guide = read_cube(args.guide, is_guide=True, **reading_options(args, 'guide-'))
+    print_reports(cube, guide)
     result = estimate_of_pair(cube, guide, args.degradation)
     write_response(args.out, result, cube.wavelengths)
     for number, (gain, residual) in enumerate(zip(result.gains, result.residuals), 1):

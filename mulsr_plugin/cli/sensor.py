@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from mulsr_plugin.cli.arguments import add_input, add_out
 from mulsr_plugin.cli.checks import check_input, check_new, check_suffix
 from mulsr_plugin.cli.parsing import CommandParser
-from mulsr_plugin.cli.reading import add_cube_arguments, add_guide_arguments, cube_options, reading_options
+from mulsr_plugin.cli.reading import (
+    add_cube_arguments,
+    add_guide_arguments,
+    cube_options,
+    print_reports,
+    reading_options,
+)
 from mulsr_plugin.cli.running import log
 
 if TYPE_CHECKING:
@@ -46,15 +52,16 @@ def run(args: argparse.Namespace) -> int:
     from mulsr_plugin.apps.sensor_report import draw_sensor, estimate_of_files
 
     guide_options = reading_options(args, 'guide-')
-    estimate, wavelengths = estimate_of_files(
+    estimate, cube, guide = estimate_of_files(
         args.hsi, args.guide, cube_options(args), guide_options, args.spectral_response
     )
+    print_reports(cube, guide)
     print_estimate(estimate)
     if not estimate.known:
         return 1
     estimate.sensor.save(args.out)
     if args.figure is not None:
-        draw_sensor(estimate, args.figure, wavelengths)
+        draw_sensor(estimate, args.figure, cube.wavelengths)
     return 0
 
 

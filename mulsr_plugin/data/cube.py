@@ -56,6 +56,8 @@ class Cube:
         geo (GeoReference | None): Where the image lies on the ground, where known. Default: None.
         bad_bands (tuple[int]): Bands, from 0, that the file itself marks as bad. Default: ().
         notes (tuple[str]): Sentences on what a reader has assumed or changed, such as units or scale. Default: ().
+        warnings (tuple[str]): The same, where the values are wrong if the assumption is. Default: ().
+        axes_from (str): Where a reader took the order of rows, columns and bands from. Default: ''.
     """
 
     values: np.ndarray
@@ -66,11 +68,24 @@ class Cube:
     geo: GeoReference | None = None
     bad_bands: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    axes_from: str = ''
 
     @property
     def num_bands(self) -> int:
         """Number of bands L."""
         return self.values.shape[2]
+
+    @property
+    def size_text(self) -> str:
+        """Rows x columns x bands for people, and where a reader took their order from."""
+        source = f', {self.axes_from}' if self.axes_from else ''
+        return f'{"x".join(map(str, self.values.shape))} (rows x columns x bands{source})'
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """What a command says of an image that it has read, a line each: size, notes and warnings."""
+        return (self.size_text, *self.notes, *(f'Warning: {warning}' for warning in self.warnings))
 
 
 @dataclass(frozen=True)

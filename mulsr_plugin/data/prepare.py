@@ -212,7 +212,7 @@ class _Stores:
                 continue
             writer = self._writer(self._outputs[phase, kind])
             writer.add(key, cube.values, cube.scale, cube.wavelengths, cube.source)
-            for note in cube.notes:
+            for note in cube.report if cube.axes_from else cube.notes:
                 self._notes.setdefault(f'guide: {note}' if kind == 'rgb' else note, set()).add(key)
 
     def take_up(self, scenes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -329,7 +329,7 @@ def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
     header = (tmp_path / 'lr.hdr').read_text()
     (tmp_path / 'lr.dat').rename(tmp_path / 'lr.bil')
     images = PairFiles('lr', tmp_path / 'lr.bil', job.images.guide)
-    with pytest.raises(FileExistsError, match=r'lr\.hdr is one of the inputs'):
+    with pytest.raises(FileExistsError, match=r'lr\.bil would be read as the data of lr\.hdr'):
         infer(changed(job, images=images, output=tmp_path / 'lr.dat', force=True))
     (tmp_path / 'old.dat').write_text('precious')
     with pytest.raises(FileExistsError, match=r'old\.dat exists: .* use force'):

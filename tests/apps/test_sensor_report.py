@@ -30,7 +30,11 @@ def test_pair_is_estimated_written_and_drawn(folder, monkeypatch, capsys):
     words = 'estimate-sensor lr.npy --guide rgb.npy --out sensor.npz --figure sensor.png'
     assert main(words.split()) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith('The cube lies +3.4') and 'Scale 8' in printed
+    assert (
+        'The cube lies +3.4' in printed
+        and 'cube: 24x24x31 (rows x columns x bands, by their sizes)' in printed
+        and 'Scale 8' in printed
+    )
     assert SensorModel.load('sensor.npz').centre == pytest.approx((3.5 + 3.44, 3.5 + 2.53), abs=0.15)
     assert min(cv2.imread('sensor.png').shape[:2]) > 300
     assert main(words.split()) == 1

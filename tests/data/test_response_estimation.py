@@ -84,8 +84,12 @@ def test_written_file_is_a_spectral_response(tmp_path: Path) -> None:
 def test_command_line(tmp_path: Path, real_data: Path, capsys: pytest.CaptureFixture) -> None:
     file, output = str(real_data / 'WorldView2' / 'imgWV2.mat'), str(tmp_path / 'pan.csv')
     arguments = ['estimate-response', file, '--key', 'I_MS', '--guide', file, '--guide-key', 'I_PAN', '--out', output]
+    arguments += ['--value-scale', '1/2047', '--guide-value-scale', '1/2047']
     assert main(arguments) == 0
-    assert 'channel 1: relative residual 9.7' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'channel 1: relative residual 9.7' in printed
+    assert 'cube: 320x320x8 (rows x columns x bands, by the convention of MATLAB)' in printed
+    assert 'guide: 1280x1280x1 (rows x columns x bands, rows, then columns)' in printed
     response = load_spectral_response(output, 8)
     assert response.shape == (1, 8)
     # the panchromatic band ends at 800 nm, so NIR1 and NIR2 count for little

@@ -20,10 +20,13 @@ from pathlib import Path
 
 from mulsr_plugin.data.cube import Cube, check_cube, check_key
 from mulsr_plugin.data.formats.common import AXES, FormatError, RawImage, ReadOptions, Scale, read_numbers, to_cube
+from mulsr_plugin.data.formats.envi_header import data_candidates, envi_files
 from mulsr_plugin.data.formats.mat import read_mat, write_mat
 from mulsr_plugin.data.formats.numpy_files import read_npy, read_npz, write_npy, write_npz
 from mulsr_plugin.data.formats.pictures import band_files, read_band_folder, read_picture, write_band_folder
-from mulsr_plugin.data.formats.raster import envi_files, read_envi, read_tiff, write_envi, write_tiff
+from mulsr_plugin.data.formats.raster import read_envi, read_tiff
+from mulsr_plugin.data.formats.raster_writers import write_envi, write_tiff
+from mulsr_plugin.data.formats.signatures import refuse_other_content
 from mulsr_plugin.utils.files import PathLike, whole_files
 
 __all__ = [
@@ -58,6 +61,8 @@ WRITERS: dict[str, Callable[[Path, Cube], None]] = {
     **dict.fromkeys(('.tif', '.tiff'), write_tiff),
     '': write_band_folder,
 }
+# Elements of GDAL's .aux.xml that change what is read
+GDAL_TAGS = ('NoDataValue', 'Scale', 'Offset', 'GeoTransform', 'SRS', 'ColorInterp', 'ColorTable')
 # A folder of cubes may hold pictures of them too, which are not cubes.
 CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.tif', '.tiff')
 
@@ -72,6 +77,7 @@ def read_cube(
     clip: bool = False,
     is_guide: bool = False,
     drop_bad_bands: bool = False,
+    bits: int | None = None,
 ) -> Cube:
     """Read a spectral image of any format that the package knows.
 
@@ -81,21 +87,27 @@ def read_cube(
             meant. Default: None.
         value_scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the
             image. None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and
-            1 / (largest value of the type) for integers. Default: None.
+            1 / (largest value of the type) for bytes, pictures, and integers that use more than half of their type;
+            others are refused. Default: None.
         axes (str | None): Order of the axes of an array, such as 'bhw' for (bands, rows, columns). None takes the
-            order of the format ('hwb' for .mat, .npy and .npz), unless that looks wrong. Default: None.
+            order of the format ('hwb' for .mat, .npy and .npz) where file, wavelengths or sizes speak for it, else
+            refuses. Default: None.
         wavelengths (Sequence[float] | None): Band centres in nm or micrometres, instead of those of the file.
             Default: None.
-        fill (float | None): Replaces NaN, infinite and no-data values, in units of the file; None refuses them.
+        fill (float | None): Replaces NaN, infinite, no-data and masked values, in units of the values that are kept:
+            those of the file, or physical ones where the file has gains or offsets of bands; None refuses them.
             Default: None.
         clip (bool): Bring values beyond [0, 1] to its ends, such as slightly negative reflectances, instead of
             refusing them. Default: False.
         is_guide (bool): Whether it is a guide, which may have one channel and two axes. Default: False.
         drop_bad_bands (bool): Leave out the bands that an ENVI header marks as bad. Default: False.
+        bits (int | None): Bits of the sensor, where they are known: the range of integers that need no more of them,
+            unless a factor is given or named by the file. Default: None.
 
     Returns:
-        Cube: Values (H, W, L) in the dtype of the file, with wavelengths in nm, georeference and bad bands where the
-        file has them, and notes on what was assumed or converted.
+        Cube: Values (H, W, L) in the dtype of the file, or floats where gains or offsets of bands were applied, with
+        wavelengths in nm, georeference and bad bands where the file has them, where the order of axes comes from, and
+        notes and warnings on what was assumed or converted.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -118,13 +130,15 @@ def read_cube(
         (0.5, (400.0, 410.0))
     """
     path = Path(path).expanduser()
-    options = ReadOptions(key, value_scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands)
+    options = ReadOptions(key, value_scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands, bits)
     reader = _reader_of(path)
     if key is not None and reader not in (read_mat, read_npz):
         raise FormatError(f'{path} has no variables that key (--key) {key} could choose from; leave it out.')
     try:
         if path.is_file():
             open(path, 'rb').close()  # libraries report a lack of permission in their own words
+            if reader is not read_envi:  # whose data may begin with any bytes
+                refuse_other_content(path)
         raw = reader(path, options)
         return to_cube(path, raw, options)
     except PermissionError as error:
@@ -200,16 +214,36 @@ def files_written(path: PathLike) -> tuple[Path, ...]:
 
 
 def refuse_shadowed(path: PathLike) -> None:
-    """Refuse the name of an ENVI image beside a file that would be read in place of its data.
+    """Refuse a name beside files of another image that would be read as part of the new one.
 
     Raises:
-        FileExistsError: There is a file of this name without a suffix.
+        FileExistsError: There is another data file for the header of an ENVI image, or a mask or description that GDAL
+            would apply to the new data.
     """
-    other = Path(path).expanduser().with_suffix('')
-    if WRITERS.get(Path(path).suffix.lower()) is write_envi and other.is_file():
-        raise FileExistsError(
-            f'{other} would be read as the data of {other.name}.hdr: choose another name, or move it away.'
-        )
+    path = Path(path).expanduser()
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is write_envi:
+        header = path.with_suffix('.hdr')
+        for other in data_candidates(header):
+            if other.suffix.lower() != '.dat':
+                raise FileExistsError(
+                    f'{other} would be read as the data of {header.name}: choose another name, or move it away.'
+                )
+    if writer in (write_envi, write_tiff):
+        data = files_written(path)[0]
+        for beside in (Path(f'{data}.msk'), Path(f'{data}.aux.xml')):
+            if beside.is_file() and _says_of_values(beside):
+                raise FileExistsError(
+                    f'{beside} of an earlier image would be applied to the new {data.name}: choose another name, or '
+                    'move it away.'
+                )
+
+
+def _says_of_values(path: Path) -> bool:
+    """Return whether a file of GDAL says more than statistics, which viewers write beside what they open."""
+    if path.suffix.lower() == '.msk':
+        return True
+    return any(f'<{tag}' in path.read_text(errors='replace') for tag in GDAL_TAGS)
 
 
 def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:

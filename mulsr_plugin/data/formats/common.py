@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
+from mulsr_plugin.data.cube import Cube, GeoReference, check_cube
+from mulsr_plugin.data.formats.axes import AXES, arrange
+from mulsr_plugin.data.formats.errors import FormatError
+from mulsr_plugin.data.formats.radiometry import as_default_range, clipped, default_scale, physical_values, scale_of
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.memory import free_host_memory
 
-AXES = ('hwb', 'whb', 'bhw', 'bwh', 'hbw', 'wbh')
+__all__ = [
+    'AXES',
+    'FormatError',
+    'RawImage',
+    'ReadOptions',
+    'Scale',
+    'as_default_range',
+    'check_declared_size',
+    'default_scale',
+    'read_numbers',
+    'size_text',
+    'to_cube',
+]
+
 # A file may declare this much more than it holds (compression); below the size nothing is suspected.
 LARGEST_COMPRESSION = 200
 UNSUSPECTED_SIZE = 1 << 26
@@ -26,27 +43,7 @@ NANOMETRES_PER = {
     'micrometres': 1000.0,
 }
 
-# Sides that make an order of axes doubtful: the supposed bands are as many as an image has columns.
-SMALLEST_SIDE = 64
-CLEARLY_MORE = 4
-# Largest values of integers, of 1 for that of their type: below the first, 32 or 64 bits only hold counts of fewer;
-# below the second the same is likely of any type (11 or 12 bits in 16).
-HARDLY_USED = 1 / 4096
-PARTLY_USED = 1 / 8
 Scale = float | str | None
-LONGEST_MESSAGE = 1000
-
-
-class FormatError(ValueError):
-    """A file is damaged, of another format, or does not hold what was asked for; one sentence for the user.
-
-    Args:
-        message (str): The sentence; names of damaged files in it may hold anything, so it is made printable and cut.
-    """
-
-    def __init__(self, message: str) -> None:
-        text = ''.join(character if character.isprintable() else '?' for character in message)
-        super().__init__(text if len(text) <= LONGEST_MESSAGE else f'{text[:LONGEST_MESSAGE]} ...')
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,7 @@ class ReadOptions:
     clip: bool = False
     is_guide: bool = False
     drop_bad_bands: bool = False
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,55 +68,90 @@ class RawImage:
     Attributes:
         values (ndarray): Three axes in the order ``axes``; two axes are rows and columns of one band.
         axes (str): Order of the axes by the rules of the format, of the letters h, w and b.
-        axes_are_sure (bool): Whether the format names its axes; else an order that looks wrong is questioned.
+        axes_are_sure (bool): Whether the file names its axes; else wavelengths or sizes must speak for the order.
+            Default: False.
+        convention (str): Where the order is a habit of all who write the format, whose: then only an order that looks
+            transposed is questioned. Default: ''.
+        axes_unknown (str): Why no order can be taken for the right one. Default: '', one can.
         kind (str): Name of the type that sets the range of integers, where it is not the dtype. Default: ''.
+        bits (int | None): Bits of integers that are in use, where the file says so. Default: None.
+        range_is_sure (bool): Whether the format says that integers fill their range, as in pictures. Default: False.
         scale (float | None): Factor to [0, 1] that the file names. Default: None.
+        gains (tuple[float] | None): Factors of the bands, applied to the stored numbers. Default: None.
+        offsets (tuple[float] | None): Added then, one for each band. Default: None.
         wavelengths (tuple[float]): Band centres in ``unit``. Default: none.
         unit (str): Unit of the wavelengths in the words of the file. Default: ''.
-        nodata (float | None): Value that marks pixels without data. Default: None.
+        nodata (float | tuple[float | None] | None): Stored number that marks pixels without data, of all bands or of
+            each. Default: None.
+        gaps (ndarray | None): Truth values in the order ``axes``, of each band or, with one band, of all: masked
+            pixels. Default: None.
         bad_bands (tuple[int]): Bands, from 0, marked as bad. Default: ().
         geo (GeoReference | None): Georeference. Default: None.
-        notes (tuple[str]): What the reader has left out. Default: none.
+        notes (tuple[str]): What the reader has left out or applied. Default: none.
+        warnings (tuple[str]): What in the file may make its values wrong. Default: none.
     """
 
     values: np.ndarray
     axes: str = 'hwb'
     axes_are_sure: bool = False
+    convention: str = ''
+    axes_unknown: str = ''
     kind: str = ''
+    bits: int | None = None
+    range_is_sure: bool = False
     scale: float | None = None
+    gains: tuple[float, ...] | None = None
+    offsets: tuple[float, ...] | None = None
     wavelengths: tuple[float, ...] = ()
     unit: str = ''
-    nodata: float | None = None
+    nodata: float | tuple[float | None, ...] | None = None
+    gaps: np.ndarray | None = None
     bad_bands: tuple[int, ...] = ()
     geo: GeoReference | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
     """Check and complete what a reader has found.
 
     Raises:
-        ValueError: The array is not a cube of real numbers in [0, 1], its axes look wrong, or bands are missing.
+        ValueError: The array is not a cube of real numbers in [0, 1], its axes or its scale cannot be known, or bands
+            are missing.
     """
-    values = _arrange(path, _real(path, raw.values), raw, options)
-    notes = list(raw.notes)
+    raw = replace(raw, values=_real(path, raw.values))
+    values, gaps, axes_from = arrange(path, raw, options)
+    notes, warnings = list(raw.notes), list(raw.warnings)
     wavelengths = _nanometres(path, raw, options.wavelengths, values.shape[2], notes)
-    bad_bands = raw.bad_bands
-    if options.drop_bad_bands and bad_bands:
+    raw = replace(raw, values=values, gaps=gaps, wavelengths=wavelengths or ())
+    if options.drop_bad_bands and raw.bad_bands:
         # Before anything else is looked at: what such bands hold is often no number at all.
-        kept = [band for band in range(values.shape[2]) if band not in bad_bands]
-        if not kept:
-            raise FormatError(f'{path} marks all of its {values.shape[2]} bands as bad; correct its header.')
-        values = np.ascontiguousarray(values[..., kept])
-        wavelengths = None if wavelengths is None else tuple(wavelengths[band] for band in kept)
-        notes.append(f'{len(bad_bands)} bands that the file marks as bad are left out')
-        bad_bands = ()
-    values = _without_gaps(path, values, raw.nodata, options.fill, notes)
-    scale = _scale_of(path, values, raw, options, notes)
+        notes.append(f'{len(raw.bad_bands)} bands that the file marks as bad are left out')
+        raw = _without_bad_bands(path, raw)
+    values = physical_values(path, raw, options.fill, notes)
+    scale = scale_of(path, values, raw, options, notes, warnings)
     if options.clip:
-        values = _clipped(values, scale, notes)
+        values = clipped(values, scale, notes)
+    wavelengths = raw.wavelengths or None
     check_cube(path.name, values, scale, wavelengths)
-    return Cube(values, scale, wavelengths, None, path.name, raw.geo, bad_bands, tuple(notes))
+    return Cube(
+        values, scale, wavelengths, None, path.name, raw.geo, raw.bad_bands, tuple(notes), tuple(warnings), axes_from
+    )
+
+
+def _without_bad_bands(path: Path, raw: RawImage) -> RawImage:
+    """Leave bad bands out, with all that a file says of them; values are (H, W, L)."""
+    bands = raw.values.shape[2]
+    kept = [band for band in range(bands) if band not in raw.bad_bands]
+    if not kept:
+        raise FormatError(f'{path} marks all of its {bands} bands as bad; correct its header.')
+    each: dict[str, Any] = {
+        name: tuple(numbers[band] for band in kept)
+        for name in ('wavelengths', 'gains', 'offsets', 'nodata')
+        if isinstance(numbers := getattr(raw, name), tuple) and numbers
+    }
+    gaps = raw.gaps if raw.gaps is None or raw.gaps.shape[2] == 1 else raw.gaps[..., kept]
+    return replace(raw, values=np.ascontiguousarray(raw.values[..., kept]), gaps=gaps, bad_bands=(), **each)
 
 
 def check_declared_size(path: Path, declared: int, stored: int, what: str = 'values') -> None:
@@ -154,18 +187,6 @@ def size_text(nbytes: int) -> str:
     return f'{nbytes} bytes'
 
 
-def as_default_range(cube: Cube) -> np.ndarray:
-    """Return values that a reader takes to [0, 1] by their dtype alone: as they are, else as float32 in [0, 1]."""
-    if np.isclose(cube.scale, default_scale(cube.values.dtype.name), rtol=1e-12, atol=0):
-        return cube.values
-    return np.multiply(cube.values, np.float32(cube.scale), dtype=np.float32, casting='unsafe')
-
-
-def default_scale(kind: str) -> float:
-    """Return the factor to [0, 1] of a type: 1 for floats, 1 / largest value for integers."""
-    return 1.0 / float(np.iinfo(kind).max) if 'int' in kind else 1.0
-
-
 def read_numbers(path: PathLike) -> tuple[float, ...]:
     """Read the numbers of a text file, separated by blanks, commas or lines; ``#`` begins a comment.
 
@@ -196,130 +217,6 @@ def _real(path: Path, values: np.ndarray) -> np.ndarray:
     if values.dtype == np.float16:
         values = values.astype(np.float32)
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder('='))
-
-
-def _arrange(path: Path, values: np.ndarray, raw: RawImage, options: ReadOptions) -> np.ndarray:
-    """Bring the array into the order rows, columns, bands."""
-    if values.size == 0:
-        raise FormatError(f'{path} is empty: its array has the shape {values.shape}; save it again.')
-    if values.ndim == 2 and options.is_guide:
-        return values[..., None]
-    if values.ndim != 3:
-        raise FormatError(
-            f'{path} holds an array of shape {values.shape}, expected the three axes rows, columns and bands'
-            f'{"; a single band can only be a guide" if values.ndim == 2 else ""}.'
-        )
-    if options.axes is not None and options.axes not in AXES:
-        raise ValueError(f'axes is {options.axes!r}, expected the order of h, w and b in the file, such as bhw.')
-    if options.axes is None and not raw.axes_are_sure:
-        _question_axes(path, values.shape, raw)
-    axes = options.axes or raw.axes
-    values = values.transpose([axes.index(letter) for letter in 'hwb'])
-    if values.shape[2] == 1 and not options.is_guide:
-        raise FormatError(f'{path} has one band, a cube has several; give it as the guide, or name another file.')
-    return np.ascontiguousarray(values)
-
-
-def _question_axes(path: Path, stored: tuple[int, ...], raw: RawImage) -> None:
-    """Refuse an order of the axes that contradicts the wavelengths or looks transposed."""
-    first, middle, last = stored
-    bands = stored[raw.axes.index('b')]
-    if raw.wavelengths:
-        wrong = len(raw.wavelengths) != bands and len(raw.wavelengths) in stored
-    elif raw.axes == 'bhw':
-        wrong = last < middle and first >= SMALLEST_SIDE and (first == middle or first >= CLEARLY_MORE * last)
-    else:
-        # Fewer rows than columns, and as many bands as an image has columns.
-        wrong = first < middle and last >= SMALLEST_SIDE and (last == middle or last >= CLEARLY_MORE * first)
-    if wrong:
-        raise FormatError(
-            f'{path} holds an array of shape {stored}, which read as {raw.axes} (h rows, w columns, b bands) has '
-            f'{bands} bands and looks transposed; give the order with axes (--axes), such as '
-            f'{"hwb" if raw.axes == "bhw" else "bhw"}, or {raw.axes} if it is right.'
-        )
-
-
-def _without_gaps(
-    path: Path, values: np.ndarray, nodata: float | None, fill: float | None, notes: list[str]
-) -> np.ndarray:
-    """Fill, or refuse, NaN, infinite and no-data values."""
-    gaps = ~np.isfinite(values) if values.dtype.kind == 'f' else None
-    if nodata is not None and np.isfinite(nodata):
-        marked = values == nodata
-        gaps = marked if gaps is None else gaps | marked
-    if gaps is None or not gaps.any():
-        return values
-    count, band = int(gaps.sum()), int(np.argmax(gaps.any(axis=(0, 1))))
-    what = 'NaN, infinite or no-data' + ('' if nodata is None else f' ({nodata:g})')
-    if fill is None:
-        raise FormatError(
-            f'{path} has {count} {what} values, the first in band {band + 1}; crop them away, or say with fill '
-            '(--fill 0) which value they get.'
-        )
-    if not _fits(fill, values.dtype):
-        raise FormatError(
-            f'{path} holds {values.dtype} values, which cannot be {fill:g}; give a fill (--fill) that they can.'
-        )
-    notes.append(f'{count} {what} values are set to {fill:g}')
-    values = values.copy()
-    values[gaps] = fill
-    return values
-
-
-def _fits(number: float, dtype: np.dtype) -> bool:
-    """Return whether a type can hold a number: floats any finite one, integers the whole ones of their range."""
-    if dtype.kind == 'f':
-        return bool(np.isfinite(number))
-    return float(number).is_integer() and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
-
-
-def _clipped(values: np.ndarray, scale: float, notes: list[str]) -> np.ndarray:
-    """Bring values beyond [0, 1 / scale] to its ends."""
-    top = 1 / scale
-    high = top if values.dtype.kind == 'f' else min(int(top * (1 + 1e-9)), np.iinfo(values.dtype).max)
-    count = int(((values < 0) | (values > high)).sum())
-    if not count:
-        return values
-    notes.append(f'{count} values below 0 or above {top:g} are clipped')
-    return values.clip(0, high)
-
-
-def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOptions, notes: list[str]) -> float:
-    """Return the factor to [0, 1]: the one asked for, the one of the file, or that of the type."""
-    asked = options.value_scale
-    if asked == 'max':
-        largest = float(values.max())
-        if not largest > 0:
-            raise FormatError(f'{path} has no value above 0, so that its largest value gives no scale.')
-        notes.append(f'divided by its largest value {largest:g}')
-        return 1.0 / largest
-    given = raw.scale if asked is None else float(asked)
-    if given is not None:
-        largest = float(values.max()) * given
-        doubt = f', which makes the largest value only {largest:.2g}: correct it if that is wrong'
-        doubt = doubt if 0 < largest < HARDLY_USED else ''
-        if asked is None or doubt:
-            notes.append(f'scale {given:g} as {"the file says" if asked is None else "given"}{doubt}')
-        return given
-    kind = raw.kind or values.dtype.name
-    scale = default_scale(kind)
-    if 'int' not in kind and not options.clip and not in_unit_range(values, scale):
-        raise FormatError(
-            f'{path} holds {kind} values from {values.min():.6g} to {values.max():.6g}; give the factor that brings '
-            'them to [0, 1] as value scale, such as 1/65535 for 16-bit values, or max, or clip them.'
-        )
-    if scale == 1:
-        return scale
-    largest = int(values.max())
-    fewer_bits = f'1/{2 ** largest.bit_length() - 1}'
-    if np.dtype(kind).itemsize > 2 and 0 < largest * scale < HARDLY_USED:
-        raise FormatError(
-            f'{path} holds {kind} values up to {largest}, far from the largest of that type; give the factor that '
-            f'brings them to [0, 1] as value scale, such as {fewer_bits}, or max.'
-        )
-    doubt = f'; its largest value is {largest}: give the value scale {fewer_bits} if the sensor has fewer bits'
-    notes.append(f'scale {scale:.6g} by its type {kind}{doubt if largest * scale < PARTLY_USED else ""}')
-    return scale
 
 
 def _nanometres(

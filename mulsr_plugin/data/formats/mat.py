@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,7 +146,15 @@ def _read_v5(path: Path, options: ReadOptions) -> RawImage:
     variables = _v5_variables(path)
     name = _choose(path, variables, options)
     found = _load_v5(path, variables, [name, *_companions(variables)])
-    return _assemble(path, name, variables[name].kind, found)
+    raw = _assemble(path, name, variables[name].kind, found)
+    return raw if _is_of_scipy(path) else replace(raw, convention='MATLAB')
+
+
+def _is_of_scipy(path: Path) -> bool:
+    """Return whether SciPy has written a v5 file, from arrays whose axes follow no convention: it names the system."""
+    with open(path, 'rb') as file:
+        start = file.read(V5_HEADER)
+    return b'Platform: posix' in start or b'Platform: nt' in start
 
 
 def _v5_variables(path: Path) -> dict[str, Variable]:
@@ -194,7 +203,11 @@ def _read_hdf5(path: Path, options: ReadOptions) -> RawImage:
         found = {}
         for each in [name, *_companions(variables)]:
             found[each] = _load_hdf5(path, file, each)
-    return _assemble(path, name, variables[name].kind, found)
+        of_matlab = 'MATLAB_class' in file[name].attrs
+    raw = _assemble(path, name, variables[name].kind, found)
+    if raw.axes_are_sure or of_matlab:
+        return replace(raw, convention='MATLAB')
+    return replace(raw, axes_unknown='MATLAB_class is missing and other programs reverse the axes or do not')
 
 
 def _load_hdf5(path: Path, file: Any, name: str) -> np.ndarray:

@@ -26,7 +26,11 @@ def read_npy(path: Path, options: ReadOptions) -> RawImage:
         FormatError: The file is damaged or shorter than its header says, or holds pickled objects.
     """
     with open(path, 'rb') as file:
-        return RawImage(_read_array(path, file, path.stat().st_size))
+        values = _read_array(path, file, path.stat().st_size)
+        left = path.stat().st_size - file.tell()
+    # np.save may write several arrays into one open file
+    longer = f'{path.name} is {left} bytes longer than its header declares: only its first array is read'
+    return RawImage(values, warnings=(longer,) if left else ())
 
 
 def write_npy(path: Path, cube: Cube) -> None:
@@ -57,7 +61,8 @@ def read_npz(path: Path, options: ReadOptions) -> RawImage:
     # Readers of foreign formats fail in any manner on a damaged file.
     except Exception as error:
         raise FormatError(f'{path} is not a complete .npz file ({error}): copy it again.') from error
-    return _assemble(values, found)
+    left_out = sorted(set(members) - set(found) - {name})
+    return _assemble(values, found, (f'read {name}, not {", ".join(left_out)}',) if left_out else ())
 
 
 def write_npz(path: Path, cube: Cube) -> None:
@@ -136,7 +141,7 @@ def _read_array(path: Path, file: IO[bytes], size: int) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape, order='F' if fortran else 'C')
 
 
-def _assemble(values: np.ndarray, found: dict[str, np.ndarray]) -> RawImage:
+def _assemble(values: np.ndarray, found: dict[str, np.ndarray], notes: tuple[str, ...]) -> RawImage:
     transform = found.get('geo_transform')
     geo = None
     if transform is not None and transform.shape == (6,):
@@ -150,4 +155,5 @@ def _assemble(values: np.ndarray, found: dict[str, np.ndarray]) -> RawImage:
         wavelengths=tuple(float(wave) for wave in found.get('wavelengths', np.empty(0)).ravel()),
         bad_bands=tuple(int(band) for band in found.get('bad_bands', np.empty(0)).ravel()),
         geo=geo,
+        notes=notes,
     )

@@ -23,6 +23,7 @@ from mulsr_plugin.data.formats.common import (
     default_scale,
     read_numbers,
 )
+from mulsr_plugin.data.formats.orientation import check_upright
 from mulsr_plugin.utils.files import sync
 
 WAVELENGTHS_FILE = 'wavelengths.txt'
@@ -34,16 +35,19 @@ def read_picture(path: Path, options: ReadOptions) -> RawImage:
     """Read a PNG, JPEG or BMP picture as R, G, B or grey.
 
     Raises:
-        FormatError: The picture is damaged or cut short.
+        FormatError: The picture is damaged, cut short, or stored turned.
     """
-    image, clear = _decode(path), 0
-    if image.ndim == 3:
-        # OpenCV has B, G, R, and transparency last.
-        if image.shape[2] == 4:
-            clear = int((image[..., 3] < np.iinfo(image.dtype).max).sum())
-        image = image[..., 2::-1]
-    notes = (f'{clear} transparent pixels are taken in the colour that they have',) if clear else ()
-    return RawImage(image if image.ndim == 3 else image[..., None], axes_are_sure=True, notes=notes)
+    check_upright(path)
+    image, gaps = _decode(path), None
+    notes: tuple[str, ...] = ()
+    if image.ndim == 3 and image.shape[2] == 4:
+        alpha = image[..., 3]
+        gaps = (alpha == 0)[..., None] if (alpha == 0).any() else None
+        partly = int(((alpha > 0) & (alpha < np.iinfo(alpha.dtype).max)).sum())
+        notes = (f'{partly} partly transparent pixels are taken in the colour that they have',) if partly else ()
+    # OpenCV has B, G, R, and transparency last.
+    values = image[..., None] if image.ndim == 2 else image[..., 2::-1]
+    return RawImage(values, axes_are_sure=True, range_is_sure=True, gaps=gaps, notes=notes)
 
 
 def read_band_folder(path: Path, options: ReadOptions) -> RawImage:
@@ -67,7 +71,9 @@ def read_band_folder(path: Path, options: ReadOptions) -> RawImage:
             )
         values[..., band] = image
     waves = path / WAVELENGTHS_FILE
-    return RawImage(values, axes_are_sure=True, wavelengths=read_numbers(waves) if waves.is_file() else ())
+    return RawImage(
+        values, axes_are_sure=True, range_is_sure=True, wavelengths=read_numbers(waves) if waves.is_file() else ()
+    )
 
 
 def write_band_folder(path: Path, cube: Cube) -> None:

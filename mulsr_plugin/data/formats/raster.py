@@ -9,6 +9,7 @@ wavelengths that GDAL keeps beside a band, GeoTIFF's keys; bands may lie in plan
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -17,12 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from mulsr_plugin.data.cube import Cube, GeoReference
-from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, check_declared_size
-from mulsr_plugin.utils.files import sync
+from mulsr_plugin.data.cube import GeoReference
+from mulsr_plugin.data.formats.common import AXES, FormatError, RawImage, ReadOptions, check_declared_size
+from mulsr_plugin.data.formats.envi_header import (
+    bad_bands,
+    envi_calibration,
+    envi_files,
+    for_gdal,
+    numbers_of,
+    read_header,
+)
+from mulsr_plugin.data.formats.orientation import check_upright
+from mulsr_plugin.data.formats.stored_bands import StoredBands, joined, read_stored_bands
 
-DATA_SUFFIXES = ('', '.dat', '.img', '.raw', '.bsq', '.bil', '.bip', '.bin', '.envi')
-INTERLEAVES = ('bsq', 'bil', 'bip')
+DESCRIPTION = 'TIFFTAG_IMAGEDESCRIPTION'
 
 
 def read_envi(path: Path, options: ReadOptions) -> RawImage:
@@ -34,29 +43,33 @@ def read_envi(path: Path, options: ReadOptions) -> RawImage:
         FormatError: The header is damaged or declares more than the data file holds.
     """
     header, data = envi_files(path)
-    with _opened(data, 'ENVI') as image:
-        fields = image.tags(ns='ENVI')
-        offset = int(fields.get('header_offset', 0))
-        needed = _declared(image) + offset
-        if data.stat().st_size < needed:
+    text, fields = read_header(header)
+    with for_gdal(header, data, text) as name, opened(name, 'ENVI', header) as image:
+        needed = _declared(image) + int(fields.get('header_offset', 0))
+        stored = data.stat().st_size
+        if stored < needed:
             raise FormatError(
                 f'{header} declares {image.height}x{image.width} pixels with {image.count} bands of {image.dtypes[0]}, '
-                f'{needed} bytes, but {data.name} holds {data.stat().st_size}: it is cut short or compressed, or the '
-                'header belongs to another file.'
+                f'{needed} bytes, but {data.name} holds {stored}: it is cut short or compressed, or the header belongs '
+                'to another file.'
             )
-        check_declared_size(data, needed, data.stat().st_size)
-        factor = _numbers(fields.get('reflectance_scale_factor', ''))
-        good = _numbers(fields.get('bbl', ''))
+        check_declared_size(data, needed, stored)
+        bands = read_stored_bands(data, image)
+        ignored = numbers_of(fields.get('data_ignore_value', ''))
+        longer = f'{data.name} is {stored - needed} bytes longer than {header.name} declares: is it its header?'
         return RawImage(
-            _read_bands(data, image),
+            bands.values,
             axes='bhw',
             axes_are_sure=True,
-            scale=1 / factor[0] if factor and factor[0] > 0 else None,
-            wavelengths=_numbers(fields.get('wavelength', '')),
+            **envi_calibration(header, fields, image.count),
+            wavelengths=numbers_of(fields.get('wavelength', '')),
             unit=fields.get('wavelength_units', ''),
-            nodata=image.nodata,
-            bad_bands=tuple(band for band, flag in enumerate(good) if flag == 0),
+            nodata=ignored[0] if ignored else bands.nodata,
+            gaps=bands.gaps,
+            bad_bands=bad_bands(header, fields, image.count),
             geo=_georeference(image),
+            notes=bands.notes,
+            warnings=(longer,) if stored > needed else (),
         )
 
 
@@ -67,99 +80,30 @@ def read_tiff(path: Path, options: ReadOptions) -> RawImage:
         ImportError: rasterio is not installed.
         FormatError: The file is damaged or cut short, or its pages differ.
     """
-    with _opened(path, 'GTiff') as image:
+    check_upright(path)
+    with opened(path, 'GTiff') as image:
         # rasterio lists them by name, so that page 10 comes before page 2.
-        pages = sorted(image.subdatasets, key=lambda name: int(name.split(':')[1])) if image.count == 1 else []
+        pages = sorted(image.subdatasets, key=lambda name: int(name.split(':')[1]))
+        _check_pages(path, image, pages)
         check_declared_size(path, _declared(image) * max(len(pages), 1), path.stat().st_size)
-        values = _read_pages(path, pages) if pages else _read_bands(path, image)
-        values, scale = _physical(values, image) if not pages else (values, None)
+        bands = _read_pages(path, pages) if pages else read_stored_bands(path, image)
         waves, unit = _band_wavelengths(image)
         return RawImage(
-            values,
-            axes='bhw',
-            axes_are_sure=not pages,
-            scale=scale,
-            wavelengths=waves,
+            bands.values,
+            **(_order_of_pages(image.tags().get(DESCRIPTION, '')) if pages else {'axes': 'bhw', 'axes_are_sure': True}),
+            **bands.calibration,
+            bits=bands.bits,
+            wavelengths=waves[: len(bands.values)],
             unit=unit,
-            nodata=image.nodata,
+            nodata=bands.nodata,
+            gaps=bands.gaps,
             geo=_georeference(image),
+            notes=bands.notes,
         )
 
 
-def write_envi(path: Path, cube: Cube, interleave: str = 'bil') -> None:
-    """Write an ENVI image: ``path`` with the suffixes .hdr and .dat.
-
-    Args:
-        path (Path): Where to write; its suffix is replaced.
-        cube (Cube): The cube.
-        interleave (str): 'bsq', 'bil' or 'bip'. Default: 'bil'.
-
-    Raises:
-        ImportError: rasterio is not installed.
-        OSError: The disk is full or refuses.
-    """
-    fields = {'description': f'{{{path.stem}}}', 'reflectance_scale_factor': repr(1 / cube.scale)}
-    if cube.wavelengths is not None:
-        fields['wavelength'] = _braced(cube.wavelengths)
-        fields['wavelength_units'] = 'Nanometers'
-    if cube.bad_bands:
-        fields['bbl'] = _braced(float(band not in cube.bad_bands) for band in range(cube.num_bands))
-    data, header = path.with_suffix('.dat'), path.with_suffix('.hdr')
-    with _created(data, cube, driver='ENVI', INTERLEAVE=interleave.upper()) as image:
-        image.update_tags(ns='ENVI', **fields)
-        _write_bands(image, cube)
-    # GDAL notes the temporary path as description.
-    text = header.read_text(encoding='utf-8', errors='replace')
-    start = text.index('description')
-    end = text.index('}', start) + 1
-    header.write_text(f'{text[:start]}description = {{{path.stem}}}{text[end:]}', encoding='utf-8')
-    _check_written(data, 'ENVI', cube)
-
-
-def write_tiff(path: Path, cube: Cube) -> None:
-    """Write a GeoTIFF with its bands in planes, uncompressed; beyond 4 GB a BigTIFF.
-
-    Raises:
-        ImportError: rasterio is not installed.
-        OSError: The disk is full or refuses.
-    """
-    # Without these GDAL takes three or four bands of bytes for red, green, blue and transparency.
-    colours = {'photometric': 'MINISBLACK', 'ALPHA': 'NO'}
-    with _created(path, cube, driver='GTiff', interleave='band', BIGTIFF='IF_SAFER', **colours) as image:
-        _write_bands(image, cube)
-        if cube.scale != 1:
-            image.scales = [cube.scale] * cube.num_bands
-        for band, wave in enumerate(cube.wavelengths or (), 1):
-            image.set_band_description(band, f'{wave:g} nm')
-            image.update_tags(band, wavelength=repr(wave), wavelength_units='Nanometers')
-            image.update_tags(band, ns='IMAGERY', CENTRAL_WAVELENGTH_UM=f'{wave / 1000:.9g}')
-    _check_written(path, 'GTiff', cube)
-
-
-def envi_files(path: Path) -> tuple[Path, Path]:
-    """Return header and data file of an ENVI image named by either.
-
-    Raises:
-        FileNotFoundError: One of them is missing.
-    """
-    if path.suffix.lower() == '.hdr':
-        candidates = [path.with_suffix(suffix) for suffix in DATA_SUFFIXES]
-        candidates += [candidate.with_suffix(candidate.suffix.upper()) for candidate in candidates[1:]]
-        data = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if data is None:
-            raise FileNotFoundError(
-                f'There is no data file beside the ENVI header {path}: expected {path.stem} with no suffix or one of '
-                f'{" ".join(DATA_SUFFIXES[1:])}.'
-            )
-        return path, data
-    headers = [path.with_suffix('.hdr'), Path(f'{path}.hdr'), path.with_suffix('.HDR'), Path(f'{path}.HDR')]
-    header = next((candidate for candidate in headers if candidate.is_file()), None)
-    if header is None:
-        raise FileNotFoundError(f'There is no ENVI header beside {path}: expected {headers[0].name}.')
-    return header, path
-
-
-def _rasterio(path: Path) -> Any:
+def rasterio_for(path: Path) -> Any:
+    """Return rasterio, or say for which file it is missing."""
     try:
         import rasterio
     except ImportError as error:
@@ -171,39 +115,33 @@ def _rasterio(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, driver: str) -> Iterator[Any]:
-    """Open a file for reading with one driver, so that no content makes GDAL read other files."""
-    rasterio = _rasterio(path)
-    with _quiet(rasterio):
+def opened(path: Path, driver: str, named: Path | None = None) -> Iterator[Any]:
+    """Open a file for reading with one driver, so that no content makes GDAL read other files.
+
+    Args:
+        path (Path): The file.
+        driver (str): GDAL's name of its format.
+        named (Path | None): What messages call it. Default: None, by its own name.
+    """
+    rasterio = rasterio_for(path)
+    named = named or path
+    with quiet(rasterio):
         try:
             image = rasterio.open(str(path.absolute()), driver=driver)
         except rasterio.errors.RasterioError as error:
             raise FormatError(
-                f'{path} cannot be read as {driver} ({error}): it is damaged or of another format.'
+                f'{named} cannot be read as {driver} ({error}): it is damaged or of another format.'
             ) from error
         with image:
             if len(set(image.dtypes)) > 1:
-                raise FormatError(f'{path} has bands of different types ({", ".join(sorted(set(image.dtypes)))}).')
+                raise FormatError(f'{named} has bands of different types ({", ".join(sorted(set(image.dtypes)))}).')
             if not image.count:
-                raise FormatError(f'{path} declares no band; correct its header.')
+                raise FormatError(f'{named} declares no band; correct its header.')
             yield image
 
 
 @contextlib.contextmanager
-def _created(path: Path, cube: Cube, **profile: Any) -> Iterator[Any]:
-    rasterio = _rasterio(path)
-    height, width, bands = cube.values.shape
-    if cube.geo is not None:
-        profile['transform'] = rasterio.Affine(*cube.geo.transform)
-        profile['crs'] = cube.geo.crs or None
-    with _quiet(rasterio), rasterio.Env(GDAL_PAM_ENABLED='NO'):
-        dtype = cube.values.dtype.name
-        with rasterio.open(str(path), 'w', height=height, width=width, count=bands, dtype=dtype, **profile) as image:
-            yield image
-
-
-@contextlib.contextmanager
-def _quiet(rasterio: Any) -> Iterator[None]:
+def quiet(rasterio: Any) -> Iterator[None]:
     """Keep warnings of missing georeferences, which most cubes lack, and GDAL's own log from the user."""
     logger = logging.getLogger('rasterio')
     disabled = logger.disabled
@@ -220,45 +158,60 @@ def _declared(image: Any) -> int:
     return int(image.height) * int(image.width) * int(image.count) * np.dtype(image.dtypes[0]).itemsize
 
 
-def _read_bands(path: Path, image: Any) -> np.ndarray:
-    rasterio = _rasterio(path)
-    try:
-        return image.read()
-    except rasterio.errors.RasterioError as error:
-        raise FormatError(f'{path} is cut short or damaged ({error}): copy it again.') from error
+def _check_pages(path: Path, image: Any, pages: list[str]) -> None:
+    """Refuse a file of which only a part would be read: several images, or one page of a series."""
+    if pages and image.count > 1:
+        raise FormatError(
+            f'{path} has {len(pages)} pages of several bands, which are no bands of one image; save the page that is '
+            f'meant, such as by gdal_translate GTIFF_DIR:1:{path.name} NEW.tif.'
+        )
+    if '"truncated": true' in image.tags().get(DESCRIPTION, ''):
+        raise FormatError(
+            f'{path} names one of its pages only (tifffile, truncate=True), so that the others cannot be found; save '
+            'it without truncate.'
+        )
 
 
-def _read_pages(path: Path, pages: list[str]) -> np.ndarray:
+def _read_pages(path: Path, pages: list[str]) -> StoredBands:
     """Read the pages of a TIFF as bands."""
-    rasterio = _rasterio(path)
-    bands: list[np.ndarray] = []
+    rasterio = rasterio_for(path)
+    bands: list[StoredBands] = []
     for page in pages:
         with rasterio.open(page) as image:
-            if bands and (image.shape != bands[0].shape or image.dtypes[0] != bands[0].dtype.name or image.count > 1):
+            shape = (image.count, *image.shape)
+            first = bands[0].values if bands else None
+            if first is not None and (shape != first.shape or image.dtypes[0] != first.dtype.name):
                 raise FormatError(
-                    f'{path} has pages of different size or type ({bands[0].shape} and {image.shape}), which are no '
+                    f'{path} has pages of different size or type ({first.shape[1:]} and {image.shape}), which are no '
                     'bands of one image; save the bands as an image of their own.'
                 )
-            bands.append(_read_bands(path, image)[0])
-    return np.stack(bands)
+            bands.append(read_stored_bands(path, image))
+    return joined(path, bands)
 
 
-def _physical(values: np.ndarray, image: Any) -> tuple[np.ndarray, float | None]:
-    """Return values and their factor; bands with their own factors or offsets are brought to floats."""
-    scales, offsets = np.asarray(image.scales), np.asarray(image.offsets)
-    if not offsets.any() and (scales == scales[0]).all():
-        return values, float(scales[0]) if scales[0] not in (0, 1) else None
-    return values.astype(np.float64) * scales[:, None, None] + offsets[:, None, None], None
+def _order_of_pages(description: str) -> dict[str, Any]:
+    """Return what the first page says of the order: ImageJ and OME name planes, tifffile the shape of an array."""
+    if description.startswith('ImageJ=') or '<OME' in description:
+        return {'axes': 'bhw', 'axes_are_sure': True}
+    try:
+        array = json.loads(description)
+        shape, names = array['shape'], array.get('axes', '')
+    except (ValueError, TypeError, KeyError):
+        shape, names = (), ''
+    axes = ''.join({'Y': 'h', 'X': 'w'}.get(letter, 'b') for letter in str(names))
+    if axes in AXES:
+        return {'axes': axes, 'axes_are_sure': True}
+    return {'axes': 'bhw', 'convention': '' if len(shape) == 3 else 'one page a band'}
 
 
 def _band_wavelengths(image: Any) -> tuple[tuple[float, ...], str]:
     """Return the wavelengths that GDAL keeps beside the bands, and their unit."""
     bands = range(1, image.count + 1)
     own = [image.tags(band) for band in bands]
-    waves = [_numbers(tags.get('wavelength', '')) for tags in own]
+    waves = [numbers_of(tags.get('wavelength', '')) for tags in own]
     if all(waves):
         return tuple(wave[0] for wave in waves), own[0].get('wavelength_units', '')
-    waves = [_numbers(image.tags(band, ns='IMAGERY').get('CENTRAL_WAVELENGTH_UM', '')) for band in bands]
+    waves = [numbers_of(image.tags(band, ns='IMAGERY').get('CENTRAL_WAVELENGTH_UM', '')) for band in bands]
     return (tuple(wave[0] for wave in waves), 'micrometers') if all(waves) else ((), '')
 
 
@@ -268,29 +221,3 @@ def _georeference(image: Any) -> GeoReference | None:
         return None
     a, b, c, d, e, f = transform
     return GeoReference((a, b, c, d, e, f), '' if image.crs is None else image.crs.to_wkt())
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """Read the numbers of a header field such as ``{400, 410}``; a field of anything else counts as absent."""
-    try:
-        return tuple(float(part) for part in text.strip('{} \n').replace(',', ' ').split())
-    except ValueError:
-        return ()
-
-
-def _braced(numbers: Any) -> str:
-    return '{' + ', '.join(f'{number:.10g}' for number in numbers) + '}'
-
-
-def _write_bands(image: Any, cube: Cube) -> None:
-    for band in range(cube.num_bands):
-        image.write(np.ascontiguousarray(cube.values[..., band]), band + 1)
-
-
-def _check_written(path: Path, driver: str, cube: Cube) -> None:
-    """Read the file back: GDAL may not report a write that fails at the very end."""
-    sync(path)
-    with _opened(path, driver) as image:
-        for band in range(cube.num_bands):
-            if not np.array_equal(image.read(band + 1), cube.values[..., band]):
-                raise OSError(f'the disk did not return what was written for band {band + 1}')

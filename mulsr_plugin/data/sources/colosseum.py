@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mulsr_plugin.data.cube import NO_REFERENCE, Cube, SceneCubes, SourceScene
 from mulsr_plugin.data.sources.pair import PairFiles, pair_scenes
 from mulsr_plugin.data.sources.wald import cut
@@ -28,7 +26,7 @@ from mulsr_plugin.utils.files import PathLike
 
 KEY = 'colosseum'
 BANDS = SENSORS['worldview2']
-LARGEST_COUNT = 2047  # 11 bits, kept in 16
+BITS = 11  # kept in 16
 NYQUIST_GAIN = 0.35  # of the multispectral bands; NIR2 has 0.27
 
 
@@ -76,28 +74,20 @@ class ColosseumFiles(PairFiles):
         Raises:
             ValueError: A file is damaged, has other bands, or the sizes are not in a whole ratio.
         """
-        cube, guide, scale = super().load()
+        cube, guide, scale = PairFiles.load(
+            replace(
+                self,
+                cube_options={'bits': BITS, **self.cube_options},
+                guide_options={'bits': BITS, **self.guide_options},
+            )
+        )
         for image, path, allowed in ((cube, self.cube, (len(BANDS.centres),)), (guide, self.guide, (1, 3))):
             if image.num_bands not in allowed:
                 raise ValueError(
                     f'{path} has {image.num_bands} bands, expected {" or ".join(map(str, allowed))} of a WorldView-2 '
                     'image; prepare other sensors with the source pair.'
                 )
-        cube = replace(cube, wavelengths=cube.wavelengths or BANDS.centres)
-        cube = _eleven_bits(cube) if self.cube_options.get('value_scale') is None else cube
-        guide = _eleven_bits(guide) if self.guide_options.get('value_scale') is None else guide
-        return cube, guide, scale
-
-
-def _eleven_bits(image: Cube) -> Cube:
-    """Scale 16-bit files by the 11 bits of the sensor, unless they name a scale or their values have another range."""
-    by_type = [note for note in image.notes if 'by its type' in note]  # how the reader notes that the file names none
-    if not by_type or image.values.dtype != np.uint16 or image.values.max() > LARGEST_COUNT:
-        return image
-    notes = tuple(note for note in image.notes if note not in by_type)
-    return replace(
-        image, scale=1 / LARGEST_COUNT, notes=(*notes, f'scale 1/{LARGEST_COUNT}, the 11 bits of the sensor')
-    )
+        return replace(cube, wavelengths=cube.wavelengths or BANDS.centres), guide, scale
 
 
 def _load_lower(pair: PairFiles, share: float) -> SceneCubes:

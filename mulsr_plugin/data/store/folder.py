@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.formats import FormatError
 from mulsr_plugin.data.sources.cubes import cube_scenes
 from mulsr_plugin.data.store.header import CubeHeader, CubeStoreError
 from mulsr_plugin.utils.files import PathLike
@@ -55,7 +56,13 @@ class CubeFolder:
         if key not in self._scenes:
             raise CubeStoreError(f'There is no scene {key!r} in {self.path}; it holds {", ".join(self.keys())}.')
         if key not in self._cubes:
-            cube = self._scenes[key].load()
+            try:
+                cube = self._scenes[key].load()
+            except FormatError as error:
+                raise FormatError(
+                    f'{error} A folder that is read as it is takes no options for that: prepare it by `mulsr prepare '
+                    'cubes`.'
+                ) from error
             assert isinstance(cube, Cube)
             self._cubes[key] = cube
         return self._cubes[key]

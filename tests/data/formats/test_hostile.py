@@ -43,6 +43,7 @@ def save_mat(path, values):
 def save_hdf5(path, values):
     with h5py.File(path, 'w') as file:
         file['x'] = values.T
+        file['x'].attrs['MATLAB_class'] = np.bytes_('double')
 
 
 def save_npz(path, values, **_):
@@ -58,7 +59,9 @@ SAVERS = pytest.mark.parametrize(
 def test_transposed_axes_are_recognised_or_told(tmp_path, name, save):
     bands_first = np.random.default_rng(1).random((31, 72, 65))
     save(tmp_path / name, np.random.default_rng(1).random((31, 128, 130)))
-    with pytest.raises(FormatError, match=r'shape \(31, 128, 130\), .* 130 bands and looks transposed; .* such as bhw'):
+    with pytest.raises(
+        FormatError, match=r'shape \(31, 128, 130\), .* cannot be known .*such as bhw for 128x130 pixels with 31 bands'
+    ):
         read_cube(tmp_path / name)
     (tmp_path / name).unlink()
     save(tmp_path / name, bands_first)
@@ -71,7 +74,9 @@ def test_transposed_axes_are_recognised_or_told(tmp_path, name, save):
 
 def test_wavelengths_tell_the_axes(tmp_path):
     scipy.io.savemat(tmp_path / 'x.mat', {'x': FLOATS.transpose(2, 0, 1), 'wavelengths': [400, 500, 600, 700]})
-    with pytest.raises(FormatError, match=r'shape \(4, 6, 5\), .* 5 bands and looks transposed'):
+    with pytest.raises(
+        FormatError, match=r'shape \(4, 6, 5\), .* contradicts the 4 wavelengths; .*such as bhw for 6x5 pixels with 4 b'
+    ):
         read_cube(tmp_path / 'x.mat')
     cube = read_cube(tmp_path / 'x.mat', axes='bhw')
     assert cube.wavelengths == (400, 500, 600, 700)
@@ -92,7 +97,7 @@ def test_gaps_are_refused_or_filled(tmp_path, name, save, gap):
 
 
 def test_fill_that_the_type_cannot_hold(tmp_path):
-    tifffile.imwrite(tmp_path / 'x.tif', np.full((5, 6, 4), 7, np.uint16), photometric='minisblack')
+    tifffile.imwrite(tmp_path / 'x.tif', np.full((4, 6, 5), 7, np.uint16), photometric='minisblack')
     with rasterio.open(tmp_path / 'x.tif', 'r+') as image:
         image.nodata = 7
     for fill in (-5, 70000, 0.5):
@@ -148,7 +153,7 @@ def test_pickled_objects_are_never_unpickled(tmp_path, name):
     with pytest.raises(FormatError, match='holds Python objects, which are never unpickled'):
         read_cube(tmp_path / name)
     (tmp_path / 'x.npy').write_bytes(pickle.dumps(Bomb(tmp_path / 'done')))
-    with pytest.raises(FormatError, match='is not a complete NumPy file'):
+    with pytest.raises(FormatError, match=r'x\.npy is not what its name says: it holds a Python pickle; convert it'):
         read_cube(tmp_path / 'x.npy')
     assert not (tmp_path / 'done').exists()
 
@@ -197,32 +202,23 @@ def test_scale_by_the_largest_value(tmp_path):
 @pytest.mark.parametrize('dtype', [np.int32, np.uint32, np.int64])
 def test_counts_in_many_bits_need_a_scale(tmp_path, dtype):
     np.save(tmp_path / 'x.npy', (4000 * FLOATS / FLOATS.max()).astype(dtype))
-    with pytest.raises(FormatError, match=f'holds {np.dtype(dtype)} values up to 4000, .* such as 1/4095, or'):
+    with pytest.raises(
+        FormatError, match=f'holds {np.dtype(dtype)} values up to 4000 .* 1/4095 for 12 bits, .* or max'
+    ):
         read_cube(tmp_path / 'x.npy')
     assert read_cube(tmp_path / 'x.npy', value_scale=1 / 4095).scale == 1 / 4095
 
 
-@pytest.mark.parametrize(
-    ('largest', 'doubt'), [(2040, 'give the value scale 1/2047 if the sensor has fewer bits'), (9000, '')]
-)
-def test_few_bits_of_a_type_are_noted(tmp_path, largest, doubt):
-    np.save(tmp_path / 'x.npy', (largest * FLOATS / FLOATS.max()).astype(np.uint16))
-    (note,) = read_cube(tmp_path / 'x.npy').notes
-    assert note == 'scale 1.5259e-05 by its type uint16' + (
-        f'; its largest value is {largest}: {doubt}' if doubt else ''
-    )
-
-
 def test_factor_that_leaves_next_to_nothing_is_doubted(tmp_path):
     np.save(tmp_path / 'x.npy', FLOATS / FLOATS.max())
-    (note,) = read_cube(tmp_path / 'x.npy', value_scale=1 / 65535).notes
-    assert note == 'scale 1.5259e-05 as given, which makes the largest value only 1.5e-05: correct it if that is wrong'
-    assert read_cube(tmp_path / 'x.npy', value_scale=0.5).notes == ()
+    (warning,) = read_cube(tmp_path / 'x.npy', value_scale=1 / 65535).warnings
+    assert warning == 'scale 1.5259e-05 as given makes the largest value only 1.5e-05: correct it if that is wrong'
+    assert read_cube(tmp_path / 'x.npy', value_scale=0.5).warnings == ()
 
 
 def test_values_beyond_the_range_are_clipped_where_asked(tmp_path):
     """Reflectances in 1/10000 with noise around black and a glint."""
-    values = np.array([-3, 0, 5000, 10000, 10001, 12000], np.int16).reshape(1, 2, 3)
+    values = np.array([-3, 0, 5000, 10000, 10001, 12000, 1, 2, 3, 4, 5, 6], np.int16).reshape(2, 2, 3)
     np.save(tmp_path / 'x.npy', values)
     with pytest.raises(ValueError, match='run from -0.0003 to 1; .*give the right scale, or repair or clip'):
         read_cube(tmp_path / 'x.npy', value_scale=1 / 10000)

@@ -11,8 +11,8 @@ import scipy.io
 
 from mulsr_plugin.data.formats import read_cube
 
-CUBE = np.random.default_rng(0).integers(0, 4096, (6, 5, 4)).astype(np.uint16)
-FLOATS = CUBE / 4096
+CUBE = np.random.default_rng(0).integers(0, 65536, (6, 5, 4)).astype(np.uint16)
+FLOATS = CUBE / 65536
 MATLAB_CLASSES = {'float64': 'double', 'float32': 'single', 'bool': 'logical'}
 
 
@@ -50,8 +50,8 @@ def test_scale_by_class_or_as_given(tmp_path, save):
     assert read_cube(save(tmp_path / 'f.mat', x=FLOATS)).scale == 1
     assert read_cube(save(tmp_path / 's.mat', x=FLOATS.astype(np.float32))).values.dtype == np.float32
     assert read_cube(save(tmp_path / 'b.mat', x=(CUBE >> 4).astype(np.uint8))).scale == 1 / 255
-    assert read_cube(save(tmp_path / 'i.mat', x=CUBE.astype(np.int16))).scale == 1 / 32767
-    assert read_cube(save(tmp_path / 'g.mat', x=CUBE), value_scale=1 / 4095).scale == 1 / 4095
+    assert read_cube(save(tmp_path / 'i.mat', x=(CUBE >> 1).astype(np.int16))).scale == 1 / 32767
+    assert read_cube(save(tmp_path / 'g.mat', x=CUBE), value_scale=1 / 65535).scale == 1 / 65535
     with pytest.raises(ValueError, match=r'g\.mat, band 1: values times scale 0.001 run from'):
         read_cube(tmp_path / 'g.mat', value_scale=1 / 1000)
 
@@ -59,10 +59,10 @@ def test_scale_by_class_or_as_given(tmp_path, save):
 @SAVERS
 def test_doubles_beyond_1_need_a_scale(tmp_path, save):
     path = save(tmp_path / 'd.mat', x=CUBE.astype(np.float64))
-    message = rf'd\.mat holds double values from {CUBE.min()} to {CUBE.max()}; give .* as value scale'
+    message = rf'd\.mat holds double values from {CUBE.min():.6g} to {CUBE.max():.6g}; give .* as value scale'
     with pytest.raises(ValueError, match=message):
         read_cube(path)
-    np.testing.assert_array_equal(read_cube(path, value_scale=1 / 4095).values, CUBE)
+    np.testing.assert_array_equal(read_cube(path, value_scale=1 / 65535).values, CUBE)
 
 
 @SAVERS

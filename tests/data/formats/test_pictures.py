@@ -43,8 +43,12 @@ def test_transparency_is_left_out_and_told(tmp_path):
     assert not any('transparent' in note for note in found.notes)
     picture[2:4, 1, 3] = (0, 100)
     skimage.io.imsave(tmp_path / 'rgba.png', picture, check_contrast=False)
-    found = read_cube(tmp_path / 'rgba.png', is_guide=True)
-    assert '2 transparent pixels are taken in the colour that they have' in found.notes
+    with pytest.raises(FormatError, match=r'has 3 NaN, infinite or no-data \(masked\) values'):
+        read_cube(tmp_path / 'rgba.png', is_guide=True)
+    found = read_cube(tmp_path / 'rgba.png', is_guide=True, fill=9)
+    np.testing.assert_array_equal(found.values[2, 1], [9, 9, 9])
+    np.testing.assert_array_equal(found.values[3, 1], picture[3, 1, :3])
+    assert '1 partly transparent pixels are taken in the colour that they have' in found.notes
 
 
 def test_bands_must_agree_and_be_grey(tmp_path):

@@ -28,7 +28,8 @@ def test_scenes_of_all_formats(folder):
     scenes = cube_scenes(folder)
     assert [scene.key for scene in scenes] == ['a', 'b_b', 'c_v2', 'd', 'e', 'f']
     for shift, scene in enumerate(scenes):
-        np.testing.assert_array_equal(scene.load().values, CUBE >> shift)
+        cube = scene.load()
+        np.testing.assert_allclose(cube.values * cube.scale, (CUBE >> shift) / 65535, rtol=1e-6)
     assert [scene.key for scene in cube_scenes(folder, '.mat')] == ['a']
     assert {scene.load().scale for scene in cube_scenes(folder, value_scale=1 / 4095)} == {1 / 4095}
 

@@ -104,9 +104,9 @@ def test_options_of_the_reduction_need_it(main, tmp_path, capsys, option):
 def test_list_of_pairs(main, tmp_path, capsys):
     (tmp_path / 'data').mkdir()
     for name in 'ab':
-        np.save(tmp_path / 'data' / f'{name}.npy', image(6, 5, 4))
+        np.save(tmp_path / 'data' / f'{name}.npy', image(6, 5, 4, 65535))
     lines = '# pairs of June\na.npy; guide.npz\n\nb.npy\tguide.npz\tsecond\n'
-    np.savez(tmp_path / 'data' / 'guide.npz', image(12, 10, 3))
+    np.savez(tmp_path / 'data' / 'guide.npz', image(12, 10, 3, 65535))
     (tmp_path / 'data' / 'list.txt').write_text(lines)
     command = ['pair', '--input', str(tmp_path / 'data' / 'list.txt'), '--output', str(tmp_path / 'out')]
     assert main(command) == 0
@@ -129,7 +129,7 @@ def test_list_of_pairs(main, tmp_path, capsys):
 
 
 def test_single_pair_without_its_guide_is_told(main, tmp_path, capsys):
-    np.save(tmp_path / 'ms.npy', image(6, 5, 4))
+    np.save(tmp_path / 'ms.npy', image(6, 5, 4, 65535))
     (tmp_path / 'bands').mkdir()
     for name, message in (
         (
@@ -173,9 +173,9 @@ def test_ratio_of_the_sides():
 
 
 def test_guides_of_different_channels_are_refused(tmp_path, main, capsys):
-    np.save(tmp_path / 'c.npy', image(6, 5, 4))
+    np.save(tmp_path / 'c.npy', image(6, 5, 4, 65535))
     for channels in (1, 3):
-        np.save(tmp_path / f'g{channels}.npy', image(12, 10, channels))
+        np.save(tmp_path / f'g{channels}.npy', image(12, 10, channels, 65535))
     (tmp_path / 'list.txt').write_text('c.npy, g1.npy, a\nc.npy, g3.npy, b\n')
     assert main(['pair', '--input', str(tmp_path / 'list.txt'), '--output', str(tmp_path / 'out')]) == 1
     assert 'Scene b has 3 bands of the guide, but a has 1' in capsys.readouterr().err
