@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
+from mulsr_plugin.data.formats.errors import FormatError
+from mulsr_plugin.data.formats.wavelengths import NANOMETRES_OR_MICROMETRES, band_centres
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.memory import free_host_memory
 
@@ -17,14 +19,6 @@ AXES = ('hwb', 'whb', 'bhw', 'bwh', 'hbw', 'wbh')
 # A file may declare this much more than it holds (compression); below the size nothing is suspected.
 LARGEST_COMPRESSION = 200
 UNSUSPECTED_SIZE = 1 << 26
-# Optical band centres in micrometres lie below this number, in nanometres above it.
-SMALLEST_NANOMETRE = 100.0
-
-NANOMETRES_PER = {
-    **dict.fromkeys(('nm', 'nanometer', 'nanometers', 'nanometre', 'nanometres'), 1.0),
-    **dict.fromkeys(('um', 'µm', 'μm', 'micron', 'microns', 'micrometer', 'micrometers', 'micrometre'), 1000.0),
-    'micrometres': 1000.0,
-}
 
 # Sides that make an order of axes doubtful: the supposed bands are as many as an image has columns.
 SMALLEST_SIDE = 64
@@ -34,19 +28,6 @@ CLEARLY_MORE = 4
 HARDLY_USED = 1 / 4096
 PARTLY_USED = 1 / 8
 Scale = float | str | None
-LONGEST_MESSAGE = 1000
-
-
-class FormatError(ValueError):
-    """A file is damaged, of another format, or does not hold what was asked for; one sentence for the user.
-
-    Args:
-        message (str): The sentence; names of damaged files in it may hold anything, so it is made printable and cut.
-    """
-
-    def __init__(self, message: str) -> None:
-        text = ''.join(character if character.isprintable() else '?' for character in message)
-        super().__init__(text if len(text) <= LONGEST_MESSAGE else f'{text[:LONGEST_MESSAGE]} ...')
 
 
 @dataclass(frozen=True)
@@ -61,6 +42,7 @@ class ReadOptions:
     clip: bool = False
     is_guide: bool = False
     drop_bad_bands: bool = False
+    wavelengths_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +84,10 @@ def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
     """
     values = _arrange(path, _real(path, raw.values), raw, options)
     notes = list(raw.notes)
-    wavelengths = _nanometres(path, raw, options.wavelengths, values.shape[2], notes)
+    waves, unit = raw.wavelengths, raw.unit
+    if options.wavelengths is not None:
+        waves, unit = tuple(options.wavelengths), NANOMETRES_OR_MICROMETRES
+    wavelengths = band_centres(path, waves, unit, values.shape[2], notes)
     bad_bands = raw.bad_bands
     if options.drop_bad_bands and bad_bands:
         # Before anything else is looked at: what such bands hold is often no number at all.
@@ -320,25 +305,3 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOption
     doubt = f'; its largest value is {largest}: give the value scale {fewer_bits} if the sensor has fewer bits'
     notes.append(f'scale {scale:.6g} by its type {kind}{doubt if largest * scale < PARTLY_USED else ""}')
     return scale
-
-
-def _nanometres(
-    path: Path, raw: RawImage, asked: Sequence[float] | None, bands: int, notes: list[str]
-) -> tuple[float, ...] | None:
-    """Return the band centres in nm."""
-    waves = tuple(float(wave) for wave in (raw.wavelengths if asked is None else asked))
-    if not waves:
-        return None
-    if len(waves) != bands:
-        raise FormatError(f'{path} has {bands} bands but {len(waves)} wavelengths; give one for each band.')
-    if not all(np.isfinite(wave) and wave > 0 for wave in waves):
-        raise FormatError(f'{path}: its wavelengths are not all positive numbers; correct them.')
-    unit = raw.unit.strip().lower() if asked is None else ''
-    factor = NANOMETRES_PER.get(unit)
-    if factor is None:
-        factor = 1000.0 if max(waves) < SMALLEST_NANOMETRE else 1.0
-    if factor == 1:
-        return waves
-    notes.append('wavelengths converted from micrometres to nanometres')
-    # 0.4 micrometres are 400 nm, not 400.00000000000006
-    return tuple(round(wave * factor, 6) for wave in waves)
