@@ -1,8 +1,9 @@
 """MATLAB files: v4 to v7 with SciPy, v7.3 (HDF5) with h5py, which the extra ``formats`` installs.
 
-Besides the cube three things are looked for: band centres in a vector named like ``wavelengths``, the factor to [0, 1]
-in ``scale_to_unit`` (the writer's name for it), and ``nRow`` and ``nCol``, with which a matrix (bands, pixels) is laid
-out column by column, as in the widespread files of unmixing scenes. A georeference has no place in the format.
+Besides the cube three things are looked for: band centres in a vector named like ``wavelengths``, or ``bands`` if they
+are in nm; the factor to [0, 1] in ``scale_to_unit`` (the writer's name for it); and ``nRow`` and ``nCol``, with which
+a matrix (bands, pixels) is laid out column by column, as in the widespread files of unmixing scenes. Arrays in structs
+are named ``struct.field``; band centres of the same struct come first. A georeference has no place in the format.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import scipy.io
 
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, check_declared_size
+from mulsr_plugin.data.formats.mat_structs import struct_arrays
+from mulsr_plugin.data.formats.wavelengths import name_of_wavelengths, usable_wavelengths
 from mulsr_plugin.utils.files import sync
 
 HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
@@ -27,7 +30,6 @@ CLASS_SIZES = {
     'single': 4,
     **{f'{sign}int{bits}': bits // 8 for sign in ('', 'u') for bits in (8, 16, 32, 64)},
 }
-WAVELENGTH_NAMES = ('wavelengths', 'wavelength', 'wl', 'lambda')
 SCALE_NAME = 'scale_to_unit'
 LARGEST_V5_VARIABLE = 2**31 - 1  # bytes
 V5_HEADER = 128
@@ -143,9 +145,14 @@ def _is_hdf5(path: Path) -> bool:
 
 def _read_v5(path: Path, options: ReadOptions) -> RawImage:
     variables = _v5_variables(path)
+    inner = struct_arrays(path) if any(variable.kind == 'struct' for variable in variables.values()) else {}
+    variables.update({name: Variable(array.shape, array.kind) for name, array in inner.items()})
     name = _choose(path, variables, options)
-    found = _load_v5(path, variables, [name, *_companions(variables)])
-    return _assemble(path, name, variables[name].kind, found)
+    wanted = _companions(path, variables, name, options)
+    outer = [each for each in (name, *wanted.values()) if each not in inner]
+    found = _load_v5(path, variables, outer) if outer else {}
+    found.update({each: inner[each].values() for each in (name, *wanted.values()) if each in inner})
+    return _assemble(path, name, variables[name].kind, found, wanted)
 
 
 def _v5_variables(path: Path) -> dict[str, Variable]:
@@ -189,18 +196,18 @@ def _check_v5(path: Path, name: str, declared: int, arrays: dict[str, V5Array] |
 def _read_hdf5(path: Path, options: ReadOptions) -> RawImage:
     h5py = _h5py(path)
     with h5py.File(path, 'r') as file:
-        variables = {name: _hdf5_variable(item) for name, item in file.items() if not name.startswith('#')}
+        variables = _hdf5_variables(file)
         name = _choose(path, variables, options)
-        found = {}
-        for each in [name, *_companions(variables)]:
-            found[each] = _load_hdf5(path, file, each)
-    return _assemble(path, name, variables[name].kind, found)
+        wanted = _companions(path, variables, name, options)
+        found = {each: _load_hdf5(path, file, each) for each in (name, *wanted.values())}
+    return _assemble(path, name, variables[name].kind, found, wanted)
 
 
 def _load_hdf5(path: Path, file: Any, name: str) -> np.ndarray:
-    check_declared_size(path, file[name].nbytes, file[name].id.get_storage_size())
+    dataset = file[name.replace('.', '/')]
+    check_declared_size(path, dataset.nbytes, dataset.id.get_storage_size())
     # HDF5 lists MATLAB's column-major axes in reverse.
-    return np.asarray(file[name][()]).T
+    return np.asarray(dataset[()]).T
 
 
 def _h5py(path: Path) -> Any:
@@ -212,6 +219,18 @@ def _h5py(path: Path) -> Any:
             "MATLAB's -v7."
         ) from error
     return h5py
+
+
+def _hdf5_variables(file: Any) -> dict[str, Variable]:
+    """List the variables, and the fields of structs, which are groups; cells lie in a group of their own."""
+    variables: dict[str, Variable] = {}
+
+    def add(name: str, item: Any) -> None:
+        if not name.startswith('#'):
+            variables[name.replace('/', '.')] = _hdf5_variable(item)
+
+    file.visititems(add)
+    return variables
 
 
 def _hdf5_variable(item: Any) -> Variable:
@@ -237,7 +256,8 @@ def _choose(path: Path, variables: dict[str, Variable], options: ReadOptions) ->
         name
         for name, (shape, kind) in variables.items()
         if kind in CLASS_SIZES
-        and name not in (*WAVELENGTH_NAMES, SCALE_NAME)
+        and '.' not in name
+        and name != SCALE_NAME
         and ((len(shape) in dimensions and min(shape[:2]) != 1) or _is_matrix_of_pixels(shape, variables))
     ]
     if options.key is not None:
@@ -246,7 +266,9 @@ def _choose(path: Path, variables: dict[str, Variable], options: ReadOptions) ->
             raise FormatError(f'{path}: {options.key} is not a {what} of real numbers; the file holds {held}.')
         return options.key
     if not candidates:
-        raise FormatError(f'{path} holds no {what} of real numbers; it holds {held}.')
+        inner = next((name for name, v in variables.items() if '.' in name and len(v.shape) in dimensions), None)
+        advice = '' if inner is None else f'; name one in a struct with --key, such as {inner}'
+        raise FormatError(f'{path} holds no {what} of real numbers{advice}; it holds {held}.')
     if len(candidates) > 1:
         raise FormatError(f'{path} holds several {what}s, name one with --key; it holds {held}.')
     return candidates[0]
@@ -257,10 +279,23 @@ def _is_matrix_of_pixels(shape: tuple[int, ...], variables: dict[str, Variable])
     return len(shape) == 2 and min(shape) > 1 and {'nRow', 'nCol'} <= set(variables)
 
 
-def _companions(variables: dict[str, Variable]) -> list[str]:
-    """Return the names of the small numeric variables that say more about the cube."""
-    wanted = (*WAVELENGTH_NAMES, SCALE_NAME, 'nRow', 'nCol')
-    return [name for name in wanted if name in variables and variables[name].kind in CLASS_SIZES]
+def _companions(path: Path, variables: dict[str, Variable], cube: str, options: ReadOptions) -> dict[str, str]:
+    """Return the names of the small numeric variables that say more about the cube, by what they are."""
+    vectors = [
+        name
+        for name, (shape, kind) in variables.items()
+        if kind in CLASS_SIZES and name != cube and sum(side > 1 for side in shape) <= 1
+    ]
+    struct_name = cube.rpartition('.')[0]
+    beside = [name for name in vectors if struct_name and name.startswith(f'{struct_name}.')]
+    outside = [name for name in vectors if '.' not in name]
+    centres = options.wavelengths_key or name_of_wavelengths(beside) or name_of_wavelengths(outside)
+    if options.wavelengths_key is not None and options.wavelengths_key not in vectors:
+        raise FormatError(
+            f'{path} has no vector {options.wavelengths_key} of wavelengths; it has {", ".join(vectors) or "none"}.'
+        )
+    own = {name: name for name in (SCALE_NAME, 'nRow', 'nCol') if name in vectors}
+    return own if centres is None else {'wavelengths': centres, **own}
 
 
 def _nbytes(variable: Variable) -> int:
@@ -304,19 +339,23 @@ def _v5_array(start: bytes, order: str, stored: int) -> tuple[str, V5Array]:
     return parts[2].decode('latin-1'), V5Array(size, stored, code, bool(flags & V5_COMPLEX))
 
 
-def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray]) -> RawImage:
+def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray], wanted: dict[str, str]) -> RawImage:
     values = found[name]
-    sure = SCALE_NAME in found  # as written here
-    if values.ndim == 2 and {'nRow', 'nCol'} <= set(found):
+    is_own = SCALE_NAME in wanted  # as written here
+    sure = is_own
+    if values.ndim == 2 and {'nRow', 'nCol'} <= set(wanted):
         values, sure = _from_matrix(path, name, values, found), True
-    waves = next((found[each] for each in WAVELENGTH_NAMES if each in found), np.empty(0))
+    notes: list[str] = []
+    centres = wanted.get('wavelengths')
     scale = found.get(SCALE_NAME)
     return RawImage(
         values,
         axes_are_sure=sure,
         kind=kind,
         scale=float(scale.item()) if scale is not None and scale.size == 1 else None,
-        wavelengths=tuple(float(wave) for wave in waves.ravel()),
+        wavelengths=() if centres is None else usable_wavelengths(centres, found[centres], values.shape, notes),
+        unit='nm' if is_own else '',
+        notes=tuple(notes),
     )
 
 
