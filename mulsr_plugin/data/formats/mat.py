@@ -99,7 +99,7 @@ def read_companion(path: Path, name: str) -> np.ndarray | None:
 
     Args:
         path (Path): ``.mat`` file of any version.
-        name (str): Variable, numbers or truth values.
+        name (str): Variable, numbers or truth values, or the field of a struct as ``struct.field``.
 
     Returns:
         ndarray | None: Its values; None if the file has none of this name.
@@ -111,9 +111,12 @@ def read_companion(path: Path, name: str) -> np.ndarray | None:
     try:
         if not _is_hdf5(path):
             variables = _v5_variables(path)
-            return _load_v5(path, variables, [name])[name] if name in variables else None
+            if name in variables:
+                return _load_v5(path, variables, [name])[name]
+            inner = struct_arrays(path) if '.' in name else {}
+            return inner[name].values() if name in inner else None
         with _h5py(path).File(path, 'r') as file:
-            return _load_hdf5(path, file, name) if name in file else None
+            return _load_hdf5(path, file, name) if name.replace('.', '/') in file else None
     except (ImportError, FormatError, PermissionError):
         raise
     # Readers of foreign formats fail in any manner on a damaged file.

@@ -13,6 +13,7 @@ import spectral.io.envi
 from mulsr_plugin.api import _as_cube
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats import FormatError, read_cube, write_cube
+from mulsr_plugin.data.spectral_response import load_spectral_response
 
 NM = np.array([400.0, 450.0, 500.0, 550.0, 1650.0])
 CUBE = np.random.default_rng(0).integers(1, 255, (6, 5, 5)).astype(np.uint8)
@@ -182,3 +183,22 @@ def test_formats_without_variables_refuse_one(tmp_path):
     np.save(tmp_path / 'x.npy', CUBE)
     with pytest.raises(FormatError, match='has no variables that wavelengths_key'):
         read_cube(tmp_path / 'x.npy', wavelengths_key='wl')
+
+
+def test_bands_in_several_units_are_refused(tmp_path):
+    path = save_tiff(tmp_path / 'x.tif', NM, 'Nanometers')
+    with rasterio.open(path, 'r+') as file:
+        file.update_tags(3, wavelength='0.5', wavelength_units='Micrometers')
+    with pytest.raises(FormatError, match=r'in several units \(Micrometers, Nanometers\)'):
+        read_cube(path)
+
+
+def test_responses_may_lie_in_structs(tmp_path):
+    response = np.array([[0.2, 0.3, 0.5], [0.6, 0.4, 0.0]])
+    save_v5(tmp_path / 'v5.mat', camera={'R': response})
+    with h5py.File(tmp_path / 'v73.mat', 'w') as file:
+        file['camera/R'] = response.T
+    for name in ('v5.mat', 'v73.mat'):
+        np.testing.assert_allclose(load_spectral_response(f'{tmp_path / name}:camera.R', 3), response, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"'camera\.Q' is not one of them"):
+        load_spectral_response(f'{tmp_path / "v5.mat"}:camera.Q', 3)
