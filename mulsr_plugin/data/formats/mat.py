@@ -8,9 +8,6 @@ are named ``struct.field``; band centres of the same struct come first. A georef
 
 from __future__ import annotations
 
-import struct
-import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +17,7 @@ import scipy.io
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, check_declared_size
 from mulsr_plugin.data.formats.mat_structs import struct_arrays
+from mulsr_plugin.data.formats.mat_tags import V5_NUMBERS, V5Array, v5_arrays
 from mulsr_plugin.data.formats.wavelengths import name_of_wavelengths, usable_wavelengths
 from mulsr_plugin.utils.files import sync
 
@@ -32,11 +30,6 @@ CLASS_SIZES = {
 }
 SCALE_NAME = 'scale_to_unit'
 LARGEST_V5_VARIABLE = 2**31 - 1  # bytes
-V5_HEADER = 128
-V5_COMPRESSED = 15
-V5_TAGS = 1024  # bytes at the beginning of an array that hold its tags, with room for the longest name
-V5_NUMBERS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes of a number by its type's code
-V5_COMPLEX = 0x0800  # flag
 
 
 class Variable(NamedTuple):
@@ -44,15 +37,6 @@ class Variable(NamedTuple):
 
     shape: tuple[int, ...]
     kind: str
-
-
-class V5Array(NamedTuple):
-    """What the tags of an array in a v5 file say: bytes unpacked and as stored, code of the type, whether complex."""
-
-    nbytes: int
-    stored: int
-    code: int
-    is_complex: bool
 
 
 def read_mat(path: Path, options: ReadOptions) -> RawImage:
@@ -165,7 +149,7 @@ def _v5_variables(path: Path) -> dict[str, Variable]:
 
 def _load_v5(path: Path, variables: dict[str, Variable], names: list[str]) -> dict[str, np.ndarray]:
     """Read arrays of numbers; SciPy, which believes what tags say and may crash, is given checked ones only."""
-    arrays = _v5_arrays(path)
+    arrays = v5_arrays(path)
     for name in names:
         if variables[name].kind not in (*CLASS_SIZES, 'logical'):
             raise FormatError(f'{path}: {name} is a {variables[name].kind}, expected numbers.')
@@ -307,39 +291,6 @@ def _nbytes(variable: Variable) -> int:
     for side in variable.shape:
         count *= int(side)
     return count
-
-
-def _v5_arrays(path: Path) -> dict[str, V5Array] | None:
-    """Return what the tags of a v5 file say of its arrays (MathWorks, "MAT-File Format"); None for v4."""
-    arrays = {}
-    with open(path, 'rb') as file:
-        header = file.read(V5_HEADER)
-        if 0 in header[:4]:  # v4, which compresses nothing and knows no cubes
-            return None
-        order = '<' if header.endswith(b'IM') else '>'
-        while len(tag := file.read(8)) == 8:
-            kind, length = struct.unpack(f'{order}II', tag)
-            following = file.tell() + length
-            start = file.read(min(length, V5_TAGS))
-            start = zlib.decompressobj().decompress(start, V5_TAGS) if kind == V5_COMPRESSED else tag + start
-            with suppress(struct.error):  # other objects have no values where an array has them
-                name, array = _v5_array(start, order, length)
-                arrays[name] = array
-            file.seek(following)
-    return arrays
-
-
-def _v5_array(start: bytes, order: str, stored: int) -> tuple[str, V5Array]:
-    """Read the beginning of an array's element: its tag, then flags, sides, name and the tag of the values."""
-    at, parts, code, size = 8, [], 0, 0
-    for _ in range(4):
-        kind, size = struct.unpack_from(f'{order}II', start, at)
-        small = kind >> 16  # a small element has its size there and its content in the tag
-        code, size = kind & 0xFFFF, small or size
-        parts.append(start[at + 4 : at + 4 + size] if small else start[at + 8 : at + 8 + size])
-        at += 8 if small else 8 + (size + 7) // 8 * 8
-    (flags,) = struct.unpack_from(f'{order}I', parts[0])
-    return parts[2].decode('latin-1'), V5Array(size, stored, code, bool(flags & V5_COMPLEX))
 
 
 def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray], wanted: dict[str, str]) -> RawImage:
