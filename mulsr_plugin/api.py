@@ -223,7 +223,7 @@ def _as_cube(name: str, image: Image, **options: Any) -> Cube:
         )
     if options['value_scale'] is None:
         options['value_scale'] = image.scale
-    raw = RawImage(image.values, axes_are_sure=True, wavelengths=image.wavelengths or (), geo=image.geo)
+    raw = RawImage(image.values, axes_are_sure=True, wavelengths=image.wavelengths or (), unit='nm', geo=image.geo)
     return to_cube(Path(name), raw, ReadOptions(**options))
 
 

@@ -25,7 +25,10 @@ def add_reading_arguments(parser: CommandParser, prefix: str = '', what: str = '
         _ArgumentGroup: Group of these options.
     """
     group = parser.add_argument_group(f'how the {what} is read')
-    group.add_argument(f'--{prefix}key', help=f'variable of a .mat or .npz file that holds the {what}')
+    group.add_argument(
+        f'--{prefix}key',
+        help=f'variable of a .mat, .npz, .h5 or .nc file that holds the {what}; in a MATLAB struct struct.field',
+    )
     group.add_argument(
         f'--{prefix}value-scale',
         type=value_scale,
@@ -55,7 +58,8 @@ def add_cube_arguments(parser: CommandParser) -> None:
     """Add the options with which a cube is read: those of :func:`add_reading_arguments` and what only cubes have."""
     group = add_reading_arguments(parser)
     group.add_argument('--wavelengths', metavar='FILE', help='text file with the band centres in nm or micrometres')
-    group.add_argument('--drop-bad-bands', action='store_true', help='leave out bands that an ENVI header marks as bad')
+    group.add_argument('--wavelengths-key', metavar='NAME', help='variable of the file that holds the band centres')
+    group.add_argument('--drop-bad-bands', action='store_true', help='leave out bands that the file marks as bad')
 
 
 def add_guide_arguments(parser: CommandParser, help: str, required: bool = False) -> None:
@@ -83,7 +87,12 @@ def cube_options(args: argparse.Namespace) -> dict[str, Any]:
     from mulsr_plugin.data.formats import read_numbers
 
     wavelengths = None if args.wavelengths is None else read_numbers(args.wavelengths)
-    return {**reading_options(args), 'wavelengths': wavelengths, 'drop_bad_bands': args.drop_bad_bands}
+    return {
+        **reading_options(args),
+        'wavelengths': wavelengths,
+        'wavelengths_key': args.wavelengths_key,
+        'drop_bad_bands': args.drop_bad_bands,
+    }
 
 
 def print_reports(cube: Cube, guide: Cube | None = None) -> None:

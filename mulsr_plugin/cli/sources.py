@@ -213,7 +213,7 @@ SOURCES: dict[str, Source] = {
         splits=False,
     ),
     'cubes': Source(
-        help='a folder of cubes: .mat, .npy, .npz, ENVI, TIFF, sub-folders of band PNGs',
+        help='a folder of cubes: .mat, .npy, .npz, HDF5, NetCDF, ENVI, TIFF, sub-folders of band PNGs',
         input_help='folder with one file (or sub-folder of PNGs) for each cube',
         scenes=_cubes,
         add_arguments=_add_cube_arguments,

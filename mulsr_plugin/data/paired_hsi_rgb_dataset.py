@@ -18,7 +18,7 @@ from mulsr_plugin.data.cube import check_cube, scaled_to_unit
 from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.degradation.batch import STORABLE, storable
 from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
-from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
+from mulsr_plugin.data.spectral_response import LARGEST_SHIFT, apply_spectral_response, load_spectral_response
 from mulsr_plugin.data.store.folder import CubeFolder
 from mulsr_plugin.data.store.reader import CubeStore
 from mulsr_plugin.utils.files import read_lines
@@ -279,6 +279,25 @@ class PairedHSIRGBDataset(data.Dataset):
                 self._check_size(kind, key, (height, width))
         if 'gt' in self.cubes and 'lq' in self.cubes:
             self._check_bands_agree()
+        self._check_wavelengths_agree()
+
+    def _check_wavelengths_agree(self) -> None:
+        """Refuse cubes of other bands, or the same in another order, which their number does not show."""
+        headers = [
+            (kind, key, self.cubes[kind].header(key).wavelengths)
+            for kind in ('gt', 'lq')
+            if kind in self.cubes
+            for key in self.keys
+        ]
+        known = [(kind, key, waves) for kind, key, waves in headers if waves is not None]
+        for kind, key, waves in known:
+            largest = max(abs(a - b) for a, b in zip(waves, known[0][2]))
+            if largest > LARGEST_SHIFT:
+                raise ValueError(
+                    f'Scene {key!r} of dataroot_{kind} has bands from {waves[0]:g} to {waves[-1]:g} nm, but '
+                    f'{known[0][1]!r} of dataroot_{known[0][0]} from {known[0][2][0]:g} to {known[0][2][-1]:g} nm; all '
+                    'cubes of a data set need the same bands in the same order.'
+                )
 
     def _check_bands_agree(self) -> None:
         gt, lq = (self.cubes[kind].header(self.keys[0]).shape[2] for kind in ('gt', 'lq'))

@@ -102,8 +102,8 @@ def write_response(path: PathLike, estimate: ResponseEstimate, wavelengths: tupl
     Args:
         path (str | PathLike): New file.
         estimate (ResponseEstimate): What to write; gains and residuals become comments.
-        wavelengths (tuple[float] | None): Band centres in nm, which make the file a table over wavelengths; None, or
-            centres that do not increase, make it a matrix for cubes of the same bands. Default: None.
+        wavelengths (tuple[float] | None): Band centres in nm, which make the file a table over rising centres; None, or
+            bands of the same centre, make it a matrix for cubes of the same bands. Default: None.
 
     Raises:
         FileExistsError: It exists.
@@ -114,8 +114,13 @@ def write_response(path: PathLike, estimate: ResponseEstimate, wavelengths: tupl
         raise ValueError(f'{path} does not end in .csv, which spectral responses are written as; correct the name.')
     names = [f'channel_{number}' for number in range(1, len(estimate.response) + 1)]
     columns = estimate.response.T
-    if wavelengths is not None and wavelengths[0] >= SMALLEST_WAVELENGTH and (np.diff(wavelengths) > 0).all():
-        names, columns = ['wavelength_nm', *names], np.column_stack([wavelengths, columns])
+    if (
+        wavelengths is not None
+        and min(wavelengths) >= SMALLEST_WAVELENGTH
+        and len(set(wavelengths)) == len(wavelengths)
+    ):
+        rising = np.argsort(wavelengths)
+        names, columns = ['wavelength_nm', *names], np.column_stack([wavelengths, columns])[rising]
     comments = [
         f'# channel {number}: gain {gain:.6g}, relative residual {residual:.6g}\n'
         for number, (gain, residual) in enumerate(zip(estimate.gains, estimate.residuals), 1)

@@ -74,18 +74,24 @@ GAUSSIAN_CUT = 3  # standard deviations; a tail at the edge of the cube would el
 SMALLEST_SHARE = 0.01
 SMALLEST_SHARE_UNTOLD = 0.5
 _LARGEST_ROW_SUM = 1.001
+_TABLE_CENTRES = np.arange(400, 701, 10)  # nm, of the named tables
+# Centres at most so many nm apart count as the same bands, as the literature does with CAVE's and Harvard's.
+LARGEST_SHIFT = 20.0
+_MICROMETRES = (0.2, 20.0)  # in which the wavelengths of a table may lie
 SMALLEST_WAVELENGTH = 100  # nm; smaller numbers are micrometres, or no wavelengths at all
 
 
 def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Sequence[float] | None = None) -> np.ndarray:
     """Load a spectral response for a cube.
 
-    - ``nikon_d700``: for a cube of 31 bands its table in order, whatever the wavelengths, as the literature applies it
-      to CAVE and Harvard alike; for any other cube sampled at the wavelengths.
+    - ``nikon_d700``: for a cube of 31 bands in steps of 10 nm from 400 or 420 nm, or of unknown wavelengths, its table
+      in order, as the literature applies it to CAVE and Harvard alike; for any other cube sampled at the wavelengths,
+      also for 31 bands that descend or lie elsewhere.
     - a name of ``SENSORS``, or ``gaussian:CENTRE/WIDTH,...`` in nm, such as ``gaussian:659/60,546/70,478/60``:
       Gaussians of these centres and full widths at half maximum, zero from three standard deviations on.
-    - a .npy, .csv or .mat file with a table over wavelengths: the first column (or row) holds increasing nanometres,
-      every other one a channel. Values are interpolated linearly and are zero outside the table.
+    - a .npy, .csv or .mat file with a table over wavelengths: the first column (or row) holds nanometres, or
+      micrometres between 0.2 and 20, that rise or fall throughout, every other one a channel. Values are interpolated
+      linearly and are zero outside the table.
     - such a file with a plain matrix, (G, num_bands) or (num_bands, G), which is used as it stands: the guide stays in
       [0, 1] when every channel's weights sum to at most 1. A square matrix is read as (G, num_bands). If several
       variables of a .mat file fit, ``FILE.mat:NAME`` names one.
@@ -118,15 +124,15 @@ def load_spectral_response(name_or_path: str, num_bands: int, wavelengths: Seque
         >>> wavelengths[response.argmax(axis=1)].tolist()
         [660.0, 550.0, 480.0]
     """
-    if name_or_path == 'nikon_d700' and num_bands == NIKON_D700.shape[1]:
-        return NIKON_D700.astype(np.float32)
+    if name_or_path in SPECTRAL_RESPONSES and _is_in_order(num_bands, wavelengths):
+        return SPECTRAL_RESPONSES[name_or_path].astype(np.float32)
     if name_or_path in SPECTRAL_RESPONSES:
         if wavelengths is None:
             raise ValueError(
                 f'Spectral response {name_or_path!r} has {NIKON_D700.shape[1]} bands but the cube has {num_bands}, of '
                 f'unknown wavelengths; give a file with a (channels, {num_bands}) matrix as spectral_response.'
             )
-        table = np.vstack([np.arange(400, 701, 10), SPECTRAL_RESPONSES[name_or_path]])
+        table = np.vstack([_TABLE_CENTRES, SPECTRAL_RESPONSES[name_or_path]])
         return _sampled_table(name_or_path, table, _checked_wavelengths(name_or_path, num_bands, wavelengths))
     if name_or_path in SENSORS or name_or_path.startswith(GAUSSIAN_PREFIX):
         bands = SENSORS.get(name_or_path) or _parse_gaussians(name_or_path)
@@ -159,6 +165,14 @@ def apply_spectral_response(response: np.ndarray, cube: np.ndarray) -> np.ndarra
     return (response @ cube.reshape(num_bands, -1)).reshape(-1, height, width)
 
 
+def _is_in_order(num_bands: int, wavelengths: Sequence[float] | None) -> bool:
+    """Return whether the bands of a cube are those of the named tables, by their wavelengths where they are known."""
+    if num_bands != len(_TABLE_CENTRES) or wavelengths is None:
+        return num_bands == len(_TABLE_CENTRES)
+    centres = np.asarray(wavelengths, dtype=np.float64)
+    return centres.shape == (num_bands,) and bool((np.abs(centres - _TABLE_CENTRES) <= LARGEST_SHIFT).all())
+
+
 def _load_file(name: str, num_bands: int, wavelengths: Sequence[float] | None) -> np.ndarray:
     """Read the one table over wavelengths, or the one plain matrix, that a file holds."""
     matrices = read_matrices(name, 'spectral_response')
@@ -168,7 +182,8 @@ def _load_file(name: str, num_bands: int, wavelengths: Sequence[float] | None) -
         found = ', '.join(f'{key} ({shape_text(matrix)})' for key, matrix in matrices.items())
         raise ValueError(
             f'{name} holds {found}; {len(tables) + len(plain)} of them fit {num_bands} bands: give a matrix (channels, '
-            f'{num_bands}) or a table whose first column is nanometres, and FILE.mat:NAME where several fit.'
+            f'{num_bands}) or a table whose first column is nanometres or micrometres that rise or fall '
+            'throughout, and FILE.mat:NAME where several fit.'
         )
     for table in tables.values():
         return _sampled_table(name, table, _checked_wavelengths(name, num_bands, wavelengths))
@@ -179,12 +194,24 @@ def _load_file(name: str, num_bands: int, wavelengths: Sequence[float] | None) -
 
 
 def _as_table(matrix: np.ndarray) -> np.ndarray | None:
-    """Return (1 + G, N) with the wavelengths first if the matrix has them in its first column or row."""
+    """Return (1 + G, N), rising wavelengths in nm first, if the matrix has them in its first column or row."""
     for table in (matrix.T, matrix):
-        # No weight reaches a hundred, so rising numbers above it are wavelengths.
-        if min(table.shape) > 1 and table[0, 0] >= SMALLEST_WAVELENGTH and (np.diff(table[0]) > 0).all():
-            return np.asarray(table, dtype=np.float64)
+        waves = np.asarray(table[0], dtype=np.float64)
+        if min(table.shape) < 2 or not np.isfinite(waves).all():
+            continue
+        steps = np.diff(waves)
+        # no weight reaches a hundred
+        are_nanometres = waves.min() >= SMALLEST_WAVELENGTH
+        if ((steps > 0).all() or (steps < 0).all()) and (are_nanometres or _are_micrometres(waves)):
+            rising = np.asarray(table if steps[0] > 0 else table[:, ::-1], dtype=np.float64)
+            return np.vstack([rising[:1] * (1.0 if are_nanometres else 1000.0), rising[1:]])
     return None
+
+
+def _are_micrometres(numbers: np.ndarray) -> bool:
+    """Return whether numbers may be micrometres and cannot be weights, whose sum is at most 1."""
+    low, high = _MICROMETRES
+    return len(numbers) > 2 and low <= numbers.min() <= numbers.max() <= high and numbers.sum() > _LARGEST_ROW_SUM
 
 
 def _interpolated(table: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -264,7 +291,8 @@ def _sampled(
     empty = [channel + 1 for channel, total in enumerate(sums[:, 0]) if total <= 0]
     if len(empty) == len(weights):
         raise ValueError(
-            f'No channel of spectral response {name!r} overlaps with the wavelengths of the cube; choose another one.'
+            f'No channel of spectral response {name!r}, of {support[0]:g} to {support[1]:g} nm, overlaps with the '
+            f'wavelengths of the cube, {centres.min():g} to {centres.max():g} nm; choose another one.'
         )
     if empty:
         get_root_logger().warning(
@@ -314,5 +342,5 @@ def _check_weights(response: np.ndarray, name: str) -> None:
         raise ValueError(
             f'In spectral response {name!r} the weights of channel {bad[0] + 1} sum to {sums[bad[0]]:.4g}, expected '
             'above 0 and at most 1 so that the guide stays in [0, 1]; divide each channel by its sum, and '
-            'give wavelengths in nanometres, as the first column.'
+            'give wavelengths in nanometres, rising or falling throughout, as the first column.'
         )

@@ -421,3 +421,25 @@ def test_bad_values_name_scene_and_band(store: Path, tmp_path: Path, value: floa
 
 def test_index_out_of_range_ends_an_iteration(store: Path) -> None:
     assert len(list(PairedHSIRGBDataset(options(store)))) == 12
+
+
+@pytest.mark.parametrize(
+    'waves', [WAVELENGTHS[::-1], tuple(wave + 600 for wave in WAVELENGTHS)], ids=['falling', 'SWIR']
+)
+@pytest.mark.parametrize('kind', ['gt', 'lq'])
+def test_scenes_of_other_bands_or_another_order_are_refused(
+    tmp_path: Path, kind: str, waves: tuple[float, ...]
+) -> None:
+    def write(name: str, step: int, last: tuple[float, ...]) -> str:
+        with CubeStoreWriter(tmp_path / name) as writer:
+            for key, own in (('a', WAVELENGTHS), ('b', last)):
+                writer.add(key, np.ones((16 // step, 16 // step, NUM_BANDS), np.uint16), 1 / 65535, own)
+        return str(tmp_path / name)
+
+    opt = options(write('gt.lmdb', 1, waves if kind == 'gt' else WAVELENGTHS), spectral_response='none')
+    opt['dataroot_lq'] = write('lq.lmdb', SCALE, waves if kind == 'lq' else WAVELENGTHS)
+    with pytest.raises(ValueError, match=f"Scene 'b' of dataroot_{kind} has bands from {waves[0]:g} .* same order"):
+        PairedHSIRGBDataset(opt)
+    shifted = tuple(wave + 20 for wave in WAVELENGTHS)  # CAVE's and Harvard's scenes in one data set
+    near = options(write('near.lmdb', 1, shifted), spectral_response='none')
+    assert PairedHSIRGBDataset(near).wavelengths == WAVELENGTHS

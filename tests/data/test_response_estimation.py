@@ -74,11 +74,23 @@ def test_written_file_is_a_spectral_response(tmp_path: Path) -> None:
     half = load_spectral_response(str(tmp_path / 'table.csv'), 16, WAVELENGTHS[::2])
     np.testing.assert_allclose(half, NIKON_D700[:, ::2] / NIKON_D700[:, ::2].sum(1, keepdims=True), atol=1e-6)
     assert '# channel 2: gain 1, relative residual' in (tmp_path / 'table.csv').read_text()
-    # bands that overlap have no rising centres
-    write_response(tmp_path / 'overlap.csv', estimate, WAVELENGTHS[::-1])
+    # two bands of one centre make no table
+    write_response(tmp_path / 'overlap.csv', estimate, (*WAVELENGTHS[:-1], WAVELENGTHS[0]))
     assert 'wavelength' not in (tmp_path / 'overlap.csv').read_text()
     with pytest.raises(FileExistsError):
         write_response(tmp_path / 'table.csv', estimate)
+
+
+def test_bands_that_descend_give_a_table_for_any_cube(tmp_path: Path) -> None:
+    cube = random_cube()[..., ::-1]
+    write_response(
+        tmp_path / 'table.csv', estimate_spectral_response(cube, cube @ NIKON_D700[:, ::-1].T), WAVELENGTHS[::-1]
+    )
+    falling = load_spectral_response(str(tmp_path / 'table.csv'), 31, WAVELENGTHS[::-1])
+    np.testing.assert_allclose(falling, NIKON_D700[:, ::-1], atol=1e-7)
+    np.testing.assert_allclose(
+        load_spectral_response(str(tmp_path / 'table.csv'), 31, WAVELENGTHS), NIKON_D700, atol=1e-7
+    )
 
 
 def test_command_line(tmp_path: Path, real_data: Path, capsys: pytest.CaptureFixture) -> None:

@@ -103,7 +103,8 @@ def test_real_files(real_data: Path) -> None:
         ('0.1,0.2,0.3,0.9\n', 'channel 1 sum to 1.5.*divide each channel'),
         ('0.1,0.2,0.3,0.1\n0,0,0,0\n', 'channel 2 sum to 0'),
         ('0.1,0.2,nan,0.1\n', 'channel 1 sum to nan'),
-        ('0.40,0.1\n0.41,0.2\n0.42,0.3\n0.43,0.4\n', 'wavelengths in nanometres'),
+        ('0.40,0.1\n0.41,0.2\n0.42,0.3\n0.43,0.4\n', 'needs the wavelengths of the 4 bands'),
+        ('400,0.1\n410,0.2\n405,0.3\n', r'0 of them fit.*rise or fall throughout'),
         ('nm,R\n400,0.1\n410,0.2\n420,0.3\n', 'needs the wavelengths of the 4 bands'),
     ],
 )
@@ -261,3 +262,49 @@ def test_shipped_table_serves_other_cubes_by_wavelength_and_31_bands_in_order() 
 def test_response_over_wavelengths_that_cannot_be_applied(name: str, wavelengths: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_spectral_response(name, 3, wavelengths)
+
+
+GRID = np.arange(400, 701, 2.0)
+BELLS = np.stack([np.exp(-(((GRID - centre) / 40) ** 2)) for centre in (600, 540, 460)], axis=1)
+CAVE_BANDS = np.arange(400, 701, 10.0)
+
+
+@pytest.mark.parametrize('factor', [1, 1e-3], ids=['nm', 'um'])
+@pytest.mark.parametrize('falling', [False, True])
+@pytest.mark.parametrize('in_rows', [False, True])
+def test_tables_fall_or_rise_in_nm_or_um(tmp_path: Path, factor: float, falling: bool, in_rows: bool) -> None:
+    table = np.column_stack([GRID * factor, BELLS])[:: -1 if falling else 1]
+    np.save(tmp_path / 'r.npy', table.T if in_rows else table)
+    expected = np.stack([np.interp(CAVE_BANDS, GRID, channel) for channel in BELLS.T])
+    response = load_spectral_response(str(tmp_path / 'r.npy'), 31, CAVE_BANDS)
+    np.testing.assert_allclose(response, expected / expected.sum(1, keepdims=True), atol=1e-6)
+
+
+def test_weights_below_1_are_never_taken_for_micrometres(tmp_path: Path) -> None:
+    weights = np.array([[0.2, 0.25, 0.3], [0.3, 0.3, 0.4]])  # the first channel rises within 0.2 to 20
+    np.save(tmp_path / 'r.npy', weights)
+    np.testing.assert_allclose(load_spectral_response(str(tmp_path / 'r.npy'), 3, (400, 500, 600)), weights, rtol=1e-6)
+
+
+def test_31_bands_that_descend_get_the_table_the_other_way() -> None:
+    response = load_spectral_response('nikon_d700', 31, CAVE_BANDS[::-1])
+    np.testing.assert_allclose(response, NIKON_D700[:, ::-1], atol=1e-7)
+    harvard = load_spectral_response('nikon_d700', 31, CAVE_BANDS + 20)
+    np.testing.assert_allclose(harvard, NIKON_D700, atol=1e-7)
+
+
+@pytest.mark.parametrize('name', ['nikon_d700', 'table', 'landsat8', 'gaussian:659/60,546/70,478/60'])
+@pytest.mark.parametrize('num_bands', [31, 5, 224])
+def test_bands_that_no_channel_covers_are_refused(tmp_path: Path, name: str, num_bands: int) -> None:
+    np.save(tmp_path / 'r.npy', np.column_stack([GRID, BELLS]))
+    name = str(tmp_path / 'r.npy') if name == 'table' else name
+    for wavelengths in (np.linspace(1000, 2500, num_bands), np.linspace(2500, 1000, num_bands)):
+        with pytest.raises(ValueError, match=r'No channel .* nm, overlaps .* 1000 to 2500 nm'):
+            load_spectral_response(name, num_bands, wavelengths)
+
+
+def test_31_bands_of_another_spacing_are_sampled_at_their_wavelengths() -> None:
+    wavelengths = np.linspace(400, 1000, 31)
+    response = load_spectral_response('nikon_d700', 31, wavelengths)
+    expected = np.stack([np.interp(wavelengths, CAVE_BANDS, row, right=0) for row in NIKON_D700])
+    np.testing.assert_allclose(response, expected / expected.sum(1, keepdims=True), atol=1e-6)

@@ -4,8 +4,9 @@
 |---|---|---|
 | ``.mat`` | MATLAB v4 to v7, v7.3 | v7.3: h5py |
 | ``.npy``, ``.npz`` | NumPy | |
+| ``.h5``, ``.hdf5``, ``.he5``, ``.nc`` | HDF5 and NetCDF-4, PRISMA, EMIT; only read | h5py |
 | ``.hdr``, or its data file | ENVI, all interleaves | rasterio |
-| ``.tif``, ``.tiff`` | TIFF and GeoTIFF | rasterio |
+| ``.tif``, ``.tiff`` | TIFF and GeoTIFF, EnMAP | rasterio |
 | a folder | one PNG picture for each band | |
 | ``.png``, ``.jpg``, ``.bmp`` | a picture, as guide; only read | |
 
@@ -20,7 +21,9 @@ from pathlib import Path
 
 from mulsr_plugin.data.cube import Cube, check_cube, check_key
 from mulsr_plugin.data.formats.common import AXES, FormatError, RawImage, ReadOptions, Scale, read_numbers, to_cube
+from mulsr_plugin.data.formats.enmap import is_enmap, read_enmap
 from mulsr_plugin.data.formats.envi_header import data_candidates, envi_files
+from mulsr_plugin.data.formats.hdf5 import read_hdf5
 from mulsr_plugin.data.formats.mat import read_mat, write_mat
 from mulsr_plugin.data.formats.numpy_files import read_npy, read_npz, write_npy, write_npz
 from mulsr_plugin.data.formats.pictures import band_files, read_band_folder, read_picture, write_band_folder
@@ -45,10 +48,12 @@ __all__ = [
 Reader = Callable[[Path, ReadOptions], RawImage]
 ENVI_SUFFIXES = ('.hdr', '.dat', '.img', '.raw', '.bsq', '.bil', '.bip', '.envi')
 ENVI_WRITTEN = ('.dat', '.hdr')
+HDF5_SUFFIXES = ('.h5', '.hdf5', '.he5', '.nc')
 READERS: dict[str, Reader] = {
     '.mat': read_mat,
     '.npy': read_npy,
     '.npz': read_npz,
+    **dict.fromkeys(HDF5_SUFFIXES, read_hdf5),
     **dict.fromkeys(ENVI_SUFFIXES, read_envi),
     **dict.fromkeys(('.tif', '.tiff'), read_tiff),
     **dict.fromkeys(('.png', '.jpg', '.jpeg', '.bmp'), read_picture),
@@ -64,7 +69,7 @@ WRITERS: dict[str, Callable[[Path, Cube], None]] = {
 # Elements of GDAL's .aux.xml that change what is read
 GDAL_TAGS = ('NoDataValue', 'Scale', 'Offset', 'GeoTransform', 'SRS', 'ColorInterp', 'ColorTable')
 # A folder of cubes may hold pictures of them too, which are not cubes.
-CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.tif', '.tiff')
+CUBE_SUFFIXES = ('.mat', '.npy', '.npz', *HDF5_SUFFIXES, '.hdr', '.tif', '.tiff')
 
 
 def read_cube(
@@ -78,13 +83,14 @@ def read_cube(
     is_guide: bool = False,
     drop_bad_bands: bool = False,
     bits: int | None = None,
+    wavelengths_key: str | None = None,
 ) -> Cube:
     """Read a spectral image of any format that the package knows.
 
     Args:
         path (str | PathLike): File, or folder of band PNGs.
-        key (str | None): Variable of a .mat or .npz file, refused for others; None takes the only one that can be
-            meant. Default: None.
+        key (str | None): Variable of a .mat, .npz, HDF5 or NetCDF file, such as 'hsi.Data' of a MATLAB struct or
+            'group/cube'; refused for others. None takes the only one that can be meant. Default: None.
         value_scale (float | 'max' | None): Factor that brings the values to [0, 1]; 'max' is 1 / largest value of the
             image. None takes the factor that the file names, else 1 for floats, which must be in [0, 1], and
             1 / (largest value of the type) for bytes, pictures, and integers that use more than half of their type;
@@ -100,9 +106,11 @@ def read_cube(
         clip (bool): Bring values beyond [0, 1] to its ends, such as slightly negative reflectances, instead of
             refusing them. Default: False.
         is_guide (bool): Whether it is a guide, which may have one channel and two axes. Default: False.
-        drop_bad_bands (bool): Leave out the bands that an ENVI header marks as bad. Default: False.
+        drop_bad_bands (bool): Leave out the bands that the file marks as bad. Default: False.
         bits (int | None): Bits of the sensor, where they are known: the range of integers that need no more of them,
             unless a factor is given or named by the file. Default: None.
+        wavelengths_key (str | None): Variable of the same file that holds the band centres; None takes the one with a
+            usual name. Default: None.
 
     Returns:
         Cube: Values (H, W, L) in the dtype of the file, or floats where gains or offsets of bands were applied, with
@@ -130,10 +138,13 @@ def read_cube(
         (0.5, (400.0, 410.0))
     """
     path = Path(path).expanduser()
-    options = ReadOptions(key, value_scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands, bits)
+    options = ReadOptions(
+        key, value_scale, axes, wavelengths, fill, clip, is_guide, drop_bad_bands, bits, wavelengths_key
+    )
     reader = _reader_of(path)
-    if key is not None and reader not in (read_mat, read_npz):
-        raise FormatError(f'{path} has no variables that key (--key) {key} could choose from; leave it out.')
+    for name, variable in (('key (--key)', key), ('wavelengths_key (--wavelengths-key)', wavelengths_key)):
+        if variable is not None and reader not in (read_mat, read_npz, read_hdf5):
+            raise FormatError(f'{path} has no variables that {name} {variable} could choose from; leave it out.')
     try:
         if path.is_file():
             open(path, 'rb').close()  # libraries report a lack of permission in their own words
@@ -306,6 +317,8 @@ def _reader_of(path: Path) -> Reader:
         return read_band_folder
     if not path.is_file():
         raise FileNotFoundError(f'There is no file {path}.')
+    if is_enmap(path):
+        return read_enmap
     suffix = path.suffix.lower()
     if suffix in READERS:
         return READERS[suffix]

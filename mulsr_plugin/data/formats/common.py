@@ -14,6 +14,7 @@ from mulsr_plugin.data.cube import Cube, GeoReference, check_cube
 from mulsr_plugin.data.formats.axes import AXES, arrange
 from mulsr_plugin.data.formats.errors import FormatError
 from mulsr_plugin.data.formats.radiometry import as_default_range, clipped, default_scale, physical_values, scale_of
+from mulsr_plugin.data.formats.wavelengths import NANOMETRES_OR_MICROMETRES, band_centres
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.memory import free_host_memory
 
@@ -34,14 +35,6 @@ __all__ = [
 # A file may declare this much more than it holds (compression); below the size nothing is suspected.
 LARGEST_COMPRESSION = 200
 UNSUSPECTED_SIZE = 1 << 26
-# Optical band centres in micrometres lie below this number, in nanometres above it.
-SMALLEST_NANOMETRE = 100.0
-
-NANOMETRES_PER = {
-    **dict.fromkeys(('nm', 'nanometer', 'nanometers', 'nanometre', 'nanometres'), 1.0),
-    **dict.fromkeys(('um', 'µm', 'μm', 'micron', 'microns', 'micrometer', 'micrometers', 'micrometre'), 1000.0),
-    'micrometres': 1000.0,
-}
 
 Scale = float | str | None
 
@@ -59,6 +52,7 @@ class ReadOptions:
     is_guide: bool = False
     drop_bad_bands: bool = False
     bits: int | None = None
+    wavelengths_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,10 @@ def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
     raw = replace(raw, values=_real(path, raw.values))
     values, gaps, axes_from = arrange(path, raw, options)
     notes, warnings = list(raw.notes), list(raw.warnings)
-    wavelengths = _nanometres(path, raw, options.wavelengths, values.shape[2], notes)
+    waves, unit = raw.wavelengths, raw.unit
+    if options.wavelengths is not None:
+        waves, unit = tuple(options.wavelengths), NANOMETRES_OR_MICROMETRES
+    wavelengths = band_centres(path, waves, unit, values.shape[2], notes)
     raw = replace(raw, values=values, gaps=gaps, wavelengths=wavelengths or ())
     if options.drop_bad_bands and raw.bad_bands:
         # Before anything else is looked at: what such bands hold is often no number at all.
@@ -217,25 +214,3 @@ def _real(path: Path, values: np.ndarray) -> np.ndarray:
     if values.dtype == np.float16:
         values = values.astype(np.float32)
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder('='))
-
-
-def _nanometres(
-    path: Path, raw: RawImage, asked: Sequence[float] | None, bands: int, notes: list[str]
-) -> tuple[float, ...] | None:
-    """Return the band centres in nm."""
-    waves = tuple(float(wave) for wave in (raw.wavelengths if asked is None else asked))
-    if not waves:
-        return None
-    if len(waves) != bands:
-        raise FormatError(f'{path} has {bands} bands but {len(waves)} wavelengths; give one for each band.')
-    if not all(np.isfinite(wave) and wave > 0 for wave in waves):
-        raise FormatError(f'{path}: its wavelengths are not all positive numbers; correct them.')
-    unit = raw.unit.strip().lower() if asked is None else ''
-    factor = NANOMETRES_PER.get(unit)
-    if factor is None:
-        factor = 1000.0 if max(waves) < SMALLEST_NANOMETRE else 1.0
-    if factor == 1:
-        return waves
-    notes.append('wavelengths converted from micrometres to nanometres')
-    # 0.4 micrometres are 400 nm, not 400.00000000000006
-    return tuple(round(wave * factor, 6) for wave in waves)

@@ -1,15 +1,13 @@
 """MATLAB files: v4 to v7 with SciPy, v7.3 (HDF5) with h5py, which the extra ``formats`` installs.
 
-Besides the cube three things are looked for: band centres in a vector named like ``wavelengths``, the factor to [0, 1]
-in ``scale_to_unit`` (the writer's name for it), and ``nRow`` and ``nCol``, with which a matrix (bands, pixels) is laid
-out column by column, as in the widespread files of unmixing scenes. A georeference has no place in the format.
+Besides the cube three things are looked for: band centres in a vector named like ``wavelengths``, or ``bands`` if they
+are in nm; the factor to [0, 1] in ``scale_to_unit`` (the writer's name for it); and ``nRow`` and ``nCol``, with which
+a matrix (bands, pixels) is laid out column by column, as in the widespread files of unmixing scenes. Arrays in structs
+are named ``struct.field``; band centres of the same struct come first. A georeference has no place in the format.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +17,9 @@ import scipy.io
 
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, check_declared_size
+from mulsr_plugin.data.formats.mat_structs import struct_arrays
+from mulsr_plugin.data.formats.mat_tags import V5_HEADER, V5_NUMBERS, V5Array, v5_arrays
+from mulsr_plugin.data.formats.wavelengths import name_of_wavelengths, usable_wavelengths
 from mulsr_plugin.utils.files import sync
 
 HDF5_SIGNATURE = b'\x89HDF\r\n\x1a\n'
@@ -28,14 +29,8 @@ CLASS_SIZES = {
     'single': 4,
     **{f'{sign}int{bits}': bits // 8 for sign in ('', 'u') for bits in (8, 16, 32, 64)},
 }
-WAVELENGTH_NAMES = ('wavelengths', 'wavelength', 'wl', 'lambda')
 SCALE_NAME = 'scale_to_unit'
 LARGEST_V5_VARIABLE = 2**31 - 1  # bytes
-V5_HEADER = 128
-V5_COMPRESSED = 15
-V5_TAGS = 1024  # bytes at the beginning of an array that hold its tags, with room for the longest name
-V5_NUMBERS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes of a number by its type's code
-V5_COMPLEX = 0x0800  # flag
 
 
 class Variable(NamedTuple):
@@ -43,15 +38,6 @@ class Variable(NamedTuple):
 
     shape: tuple[int, ...]
     kind: str
-
-
-class V5Array(NamedTuple):
-    """What the tags of an array in a v5 file say: bytes unpacked and as stored, code of the type, whether complex."""
-
-    nbytes: int
-    stored: int
-    code: int
-    is_complex: bool
 
 
 def read_mat(path: Path, options: ReadOptions) -> RawImage:
@@ -98,7 +84,7 @@ def read_companion(path: Path, name: str) -> np.ndarray | None:
 
     Args:
         path (Path): ``.mat`` file of any version.
-        name (str): Variable, numbers or truth values.
+        name (str): Variable, numbers or truth values, or the field of a struct as ``struct.field``.
 
     Returns:
         ndarray | None: Its values; None if the file has none of this name.
@@ -110,9 +96,12 @@ def read_companion(path: Path, name: str) -> np.ndarray | None:
     try:
         if not _is_hdf5(path):
             variables = _v5_variables(path)
-            return _load_v5(path, variables, [name])[name] if name in variables else None
+            if name in variables:
+                return _load_v5(path, variables, [name])[name]
+            inner = struct_arrays(path) if '.' in name else {}
+            return inner[name].values() if name in inner else None
         with _h5py(path).File(path, 'r') as file:
-            return _load_hdf5(path, file, name) if name in file else None
+            return _load_hdf5(path, file, name) if name.replace('.', '/') in file else None
     except (ImportError, FormatError, PermissionError):
         raise
     # Readers of foreign formats fail in any manner on a damaged file.
@@ -144,9 +133,14 @@ def _is_hdf5(path: Path) -> bool:
 
 def _read_v5(path: Path, options: ReadOptions) -> RawImage:
     variables = _v5_variables(path)
+    inner = struct_arrays(path) if any(variable.kind == 'struct' for variable in variables.values()) else {}
+    variables.update({name: Variable(array.shape, array.kind) for name, array in inner.items()})
     name = _choose(path, variables, options)
-    found = _load_v5(path, variables, [name, *_companions(variables)])
-    raw = _assemble(path, name, variables[name].kind, found)
+    wanted = _companions(path, variables, name, options)
+    outer = [each for each in (name, *wanted.values()) if each not in inner]
+    found = _load_v5(path, variables, outer) if outer else {}
+    found.update({each: inner[each].values() for each in (name, *wanted.values()) if each in inner})
+    raw = _assemble(path, name, variables[name].kind, found, wanted)
     return raw if _is_of_scipy(path) else replace(raw, convention='MATLAB')
 
 
@@ -164,7 +158,7 @@ def _v5_variables(path: Path) -> dict[str, Variable]:
 
 def _load_v5(path: Path, variables: dict[str, Variable], names: list[str]) -> dict[str, np.ndarray]:
     """Read arrays of numbers; SciPy, which believes what tags say and may crash, is given checked ones only."""
-    arrays = _v5_arrays(path)
+    arrays = v5_arrays(path)
     for name in names:
         if variables[name].kind not in (*CLASS_SIZES, 'logical'):
             raise FormatError(f'{path}: {name} is a {variables[name].kind}, expected numbers.')
@@ -198,22 +192,22 @@ def _check_v5(path: Path, name: str, declared: int, arrays: dict[str, V5Array] |
 def _read_hdf5(path: Path, options: ReadOptions) -> RawImage:
     h5py = _h5py(path)
     with h5py.File(path, 'r') as file:
-        variables = {name: _hdf5_variable(item) for name, item in file.items() if not name.startswith('#')}
+        variables = _hdf5_variables(file)
         name = _choose(path, variables, options)
-        found = {}
-        for each in [name, *_companions(variables)]:
-            found[each] = _load_hdf5(path, file, each)
-        of_matlab = 'MATLAB_class' in file[name].attrs
-    raw = _assemble(path, name, variables[name].kind, found)
+        wanted = _companions(path, variables, name, options)
+        found = {each: _load_hdf5(path, file, each) for each in (name, *wanted.values())}
+        of_matlab = 'MATLAB_class' in file[name.replace('.', '/')].attrs
+    raw = _assemble(path, name, variables[name].kind, found, wanted)
     if raw.axes_are_sure or of_matlab:
         return replace(raw, convention='MATLAB')
     return replace(raw, axes_unknown='MATLAB_class is missing and other programs reverse the axes or do not')
 
 
 def _load_hdf5(path: Path, file: Any, name: str) -> np.ndarray:
-    check_declared_size(path, file[name].nbytes, file[name].id.get_storage_size())
+    dataset = file[name.replace('.', '/')]
+    check_declared_size(path, dataset.nbytes, dataset.id.get_storage_size())
     # HDF5 lists MATLAB's column-major axes in reverse.
-    return np.asarray(file[name][()]).T
+    return np.asarray(dataset[()]).T
 
 
 def _h5py(path: Path) -> Any:
@@ -225,6 +219,18 @@ def _h5py(path: Path) -> Any:
             "MATLAB's -v7."
         ) from error
     return h5py
+
+
+def _hdf5_variables(file: Any) -> dict[str, Variable]:
+    """List the variables, and the fields of structs, which are groups; cells lie in a group of their own."""
+    variables: dict[str, Variable] = {}
+
+    def add(name: str, item: Any) -> None:
+        if not name.startswith('#'):
+            variables[name.replace('/', '.')] = _hdf5_variable(item)
+
+    file.visititems(add)
+    return variables
 
 
 def _hdf5_variable(item: Any) -> Variable:
@@ -250,7 +256,8 @@ def _choose(path: Path, variables: dict[str, Variable], options: ReadOptions) ->
         name
         for name, (shape, kind) in variables.items()
         if kind in CLASS_SIZES
-        and name not in (*WAVELENGTH_NAMES, SCALE_NAME)
+        and '.' not in name
+        and name != SCALE_NAME
         and ((len(shape) in dimensions and min(shape[:2]) != 1) or _is_matrix_of_pixels(shape, variables))
     ]
     if options.key is not None:
@@ -259,7 +266,9 @@ def _choose(path: Path, variables: dict[str, Variable], options: ReadOptions) ->
             raise FormatError(f'{path}: {options.key} is not a {what} of real numbers; the file holds {held}.')
         return options.key
     if not candidates:
-        raise FormatError(f'{path} holds no {what} of real numbers; it holds {held}.')
+        inner = next((name for name, v in variables.items() if '.' in name and len(v.shape) in dimensions), None)
+        advice = '' if inner is None else f'; name one in a struct with --key, such as {inner}'
+        raise FormatError(f'{path} holds no {what} of real numbers{advice}; it holds {held}.')
     if len(candidates) > 1:
         raise FormatError(f'{path} holds several {what}s, name one with --key; it holds {held}.')
     return candidates[0]
@@ -270,10 +279,23 @@ def _is_matrix_of_pixels(shape: tuple[int, ...], variables: dict[str, Variable])
     return len(shape) == 2 and min(shape) > 1 and {'nRow', 'nCol'} <= set(variables)
 
 
-def _companions(variables: dict[str, Variable]) -> list[str]:
-    """Return the names of the small numeric variables that say more about the cube."""
-    wanted = (*WAVELENGTH_NAMES, SCALE_NAME, 'nRow', 'nCol')
-    return [name for name in wanted if name in variables and variables[name].kind in CLASS_SIZES]
+def _companions(path: Path, variables: dict[str, Variable], cube: str, options: ReadOptions) -> dict[str, str]:
+    """Return the names of the small numeric variables that say more about the cube, by what they are."""
+    vectors = [
+        name
+        for name, (shape, kind) in variables.items()
+        if kind in CLASS_SIZES and name != cube and sum(side > 1 for side in shape) <= 1
+    ]
+    struct_name = cube.rpartition('.')[0]
+    beside = [name for name in vectors if struct_name and name.startswith(f'{struct_name}.')]
+    outside = [name for name in vectors if '.' not in name]
+    centres = options.wavelengths_key or name_of_wavelengths(beside) or name_of_wavelengths(outside)
+    if options.wavelengths_key is not None and options.wavelengths_key not in vectors:
+        raise FormatError(
+            f'{path} has no vector {options.wavelengths_key} of wavelengths; it has {", ".join(vectors) or "none"}.'
+        )
+    own = {name: name for name in (SCALE_NAME, 'nRow', 'nCol') if name in vectors}
+    return own if centres is None else {'wavelengths': centres, **own}
 
 
 def _nbytes(variable: Variable) -> int:
@@ -284,52 +306,23 @@ def _nbytes(variable: Variable) -> int:
     return count
 
 
-def _v5_arrays(path: Path) -> dict[str, V5Array] | None:
-    """Return what the tags of a v5 file say of its arrays (MathWorks, "MAT-File Format"); None for v4."""
-    arrays = {}
-    with open(path, 'rb') as file:
-        header = file.read(V5_HEADER)
-        if 0 in header[:4]:  # v4, which compresses nothing and knows no cubes
-            return None
-        order = '<' if header.endswith(b'IM') else '>'
-        while len(tag := file.read(8)) == 8:
-            kind, length = struct.unpack(f'{order}II', tag)
-            following = file.tell() + length
-            start = file.read(min(length, V5_TAGS))
-            start = zlib.decompressobj().decompress(start, V5_TAGS) if kind == V5_COMPRESSED else tag + start
-            with suppress(struct.error):  # other objects have no values where an array has them
-                name, array = _v5_array(start, order, length)
-                arrays[name] = array
-            file.seek(following)
-    return arrays
-
-
-def _v5_array(start: bytes, order: str, stored: int) -> tuple[str, V5Array]:
-    """Read the beginning of an array's element: its tag, then flags, sides, name and the tag of the values."""
-    at, parts, code, size = 8, [], 0, 0
-    for _ in range(4):
-        kind, size = struct.unpack_from(f'{order}II', start, at)
-        small = kind >> 16  # a small element has its size there and its content in the tag
-        code, size = kind & 0xFFFF, small or size
-        parts.append(start[at + 4 : at + 4 + size] if small else start[at + 8 : at + 8 + size])
-        at += 8 if small else 8 + (size + 7) // 8 * 8
-    (flags,) = struct.unpack_from(f'{order}I', parts[0])
-    return parts[2].decode('latin-1'), V5Array(size, stored, code, bool(flags & V5_COMPLEX))
-
-
-def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray]) -> RawImage:
+def _assemble(path: Path, name: str, kind: str, found: dict[str, np.ndarray], wanted: dict[str, str]) -> RawImage:
     values = found[name]
-    sure = SCALE_NAME in found  # as written here
-    if values.ndim == 2 and {'nRow', 'nCol'} <= set(found):
+    is_own = SCALE_NAME in wanted  # as written here
+    sure = is_own
+    if values.ndim == 2 and {'nRow', 'nCol'} <= set(wanted):
         values, sure = _from_matrix(path, name, values, found), True
-    waves = next((found[each] for each in WAVELENGTH_NAMES if each in found), np.empty(0))
+    notes: list[str] = []
+    centres = wanted.get('wavelengths')
     scale = found.get(SCALE_NAME)
     return RawImage(
         values,
         axes_are_sure=sure,
         kind=kind,
         scale=float(scale.item()) if scale is not None and scale.size == 1 else None,
-        wavelengths=tuple(float(wave) for wave in waves.ravel()),
+        wavelengths=() if centres is None else usable_wavelengths(centres, found[centres], values.shape, notes),
+        unit='nm' if is_own else '',
+        notes=tuple(notes),
     )
 
 

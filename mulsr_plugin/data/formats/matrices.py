@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mulsr_plugin.data.formats.common import FormatError, ReadOptions
-from mulsr_plugin.data.formats.mat import read_arrays
+from mulsr_plugin.data.formats.mat import read_arrays, read_companion
 from mulsr_plugin.data.formats.numpy_files import read_npy
 from mulsr_plugin.utils.files import read_lines
 
@@ -26,7 +26,8 @@ def read_matrices(name: str, option: str) -> dict[str, np.ndarray]:
     skipped.
 
     Args:
-        name: A .npy, .csv or .mat file (v4 to v7.3); ``FILE.mat:NAME`` takes one variable of it.
+        name: A .npy, .csv or .mat file (v4 to v7.3); ``FILE.mat:NAME`` takes one variable of it, or
+            ``FILE.mat:struct.field`` one in a struct.
         option: What the file is given for in the option file, for the messages.
 
     Returns:
@@ -87,6 +88,9 @@ def _is_number(text: str) -> bool:
 
 def _of_mat(path: Path, variable: str | None, option: str) -> dict[str, np.ndarray]:
     arrays = read_arrays(path)
+    field = read_companion(path, variable) if variable is not None and '.' in variable else None
+    if variable is not None and field is not None:
+        arrays[variable] = field
     held = ', '.join(f'{key} ({shape_text(array)})' for key, array in arrays.items()) or 'no arrays'
     if variable is not None and variable not in arrays:
         raise FormatError(f'{path} holds {held}; {variable!r} is not one of them: correct {option}.')

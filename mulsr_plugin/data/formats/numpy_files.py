@@ -1,7 +1,8 @@
 """NumPy files: ``.npy`` with the values alone, ``.npz`` with everything that a cube knows.
 
 Both are read without unpickling anything. A ``.npz`` is written with the arrays ``cube``, ``scale_to_unit``,
-``wavelengths``, ``bad_bands``, ``geo_transform`` and ``geo_crs``; of a foreign one the only 3-D array is the cube.
+``wavelengths``, ``bad_bands``, ``geo_transform`` and ``geo_crs``; of a foreign one the only 3-D array is the cube, and
+band centres may have another of their usual names.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import numpy as np
 
 from mulsr_plugin.data.cube import Cube, GeoReference
 from mulsr_plugin.data.formats.common import FormatError, RawImage, ReadOptions, as_default_range, check_declared_size
+from mulsr_plugin.data.formats.wavelengths import name_of_wavelengths, usable_wavelengths
 from mulsr_plugin.utils.files import sync
 
-COMPANIONS = ('scale_to_unit', 'wavelengths', 'bad_bands', 'geo_transform', 'geo_crs')
+COMPANIONS = ('scale_to_unit', 'bad_bands', 'geo_transform', 'geo_crs')
 
 
 def read_npy(path: Path, options: ReadOptions) -> RawImage:
@@ -56,13 +58,21 @@ def read_npz(path: Path, options: ReadOptions) -> RawImage:
             name = _choose(path, archive, members, options)
             found = {each: _read_member(path, archive, members[each]) for each in COMPANIONS if each in members}
             values = _read_member(path, archive, members[name])
+            centres = options.wavelengths_key or name_of_wavelengths(each for each in members if each != name)
+            if centres is not None and centres not in members:
+                others = [each for each in members if each not in (name, *COMPANIONS)]
+                raise FormatError(
+                    f'{path} has no vector {centres} of wavelengths; it has {", ".join(others) or "none"}.'
+                )
+            waves = np.empty(0) if centres is None else _read_member(path, archive, members[centres])
     except (FormatError, PermissionError):
         raise
     # Readers of foreign formats fail in any manner on a damaged file.
     except Exception as error:
         raise FormatError(f'{path} is not a complete .npz file ({error}): copy it again.') from error
-    left_out = sorted(set(members) - set(found) - {name})
-    return _assemble(values, found, (f'read {name}, not {", ".join(left_out)}',) if left_out else ())
+    left_out = sorted(set(members) - set(found) - {name, centres})
+    notes = [f'read {name}, not {", ".join(left_out)}'] if left_out else []
+    return _assemble(values, found, centres or '', waves, notes)
 
 
 def write_npz(path: Path, cube: Cube) -> None:
@@ -141,7 +151,9 @@ def _read_array(path: Path, file: IO[bytes], size: int) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape, order='F' if fortran else 'C')
 
 
-def _assemble(values: np.ndarray, found: dict[str, np.ndarray], notes: tuple[str, ...]) -> RawImage:
+def _assemble(
+    values: np.ndarray, found: dict[str, np.ndarray], centres: str, waves: np.ndarray, notes: list[str]
+) -> RawImage:
     transform = found.get('geo_transform')
     geo = None
     if transform is not None and transform.shape == (6,):
@@ -152,8 +164,9 @@ def _assemble(values: np.ndarray, found: dict[str, np.ndarray], notes: tuple[str
         values,
         axes_are_sure=scale is not None,  # as written here
         scale=float(scale.item()) if scale is not None and scale.size == 1 else None,
-        wavelengths=tuple(float(wave) for wave in found.get('wavelengths', np.empty(0)).ravel()),
+        wavelengths=usable_wavelengths(centres, waves, values.shape, notes),
+        unit='' if scale is None else 'nm',  # as written here
         bad_bands=tuple(int(band) for band in found.get('bad_bands', np.empty(0)).ravel()),
         geo=geo,
-        notes=notes,
+        notes=tuple(notes),
     )

@@ -1,12 +1,11 @@
 """A folder of grey pictures, one a band, and single pictures for guides, with OpenCV.
 
-The bands of a folder are its PNG files in the order of the numbers in their names. Band centres
-may stand in ``wavelengths.txt`` beside them, one number a line, in nm.
+The bands of a folder are its PNG files in the order that :mod:`band_names` sees in their names. Band centres may stand
+in ``wavelengths.txt`` beside them, one number a line, in nm or micrometres, or in the names: ``b_397.66nm.png``.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.formats.band_names import order_of_bands
 from mulsr_plugin.data.formats.common import (
     FormatError,
     RawImage,
@@ -24,6 +24,7 @@ from mulsr_plugin.data.formats.common import (
     read_numbers,
 )
 from mulsr_plugin.data.formats.orientation import check_upright
+from mulsr_plugin.data.formats.wavelengths import NANOMETRES_OR_MICROMETRES
 from mulsr_plugin.utils.files import sync
 
 WAVELENGTHS_FILE = 'wavelengths.txt'
@@ -54,26 +55,27 @@ def read_band_folder(path: Path, options: ReadOptions) -> RawImage:
     """Read the PNG pictures of a folder as bands.
 
     Raises:
-        FormatError: There is no picture, or the pictures are not alike, or one is damaged.
+        FormatError: There is no picture, one is damaged or not like the others, or the names do not give an order.
     """
     files = band_files(path)
     if not files:
         raise FormatError(f'There is no PNG picture in the folder {path}, expected one for each band.')
-    first = _grey(files[0])
+    order = order_of_bands(path, files)
+    first = _grey(order.files[0])
     check_declared_size(path, first.nbytes * len(files), sum(file.stat().st_size for file in files))
     values = np.empty((*first.shape, len(files)), first.dtype)
-    for band, file in enumerate(files):
+    for band, file in enumerate(order.files):
         image = _grey(file)
         if image.shape != first.shape or image.dtype != first.dtype:
             raise FormatError(
-                f'{file} is {image.shape[1]}x{image.shape[0]} pixels of {image.dtype}, but {files[0].name} is '
+                f'{file} is {image.shape[1]}x{image.shape[0]} pixels of {image.dtype}, but {order.files[0].name} is '
                 f'{first.shape[1]}x{first.shape[0]} of {first.dtype}; the bands of a cube must agree.'
             )
         values[..., band] = image
-    waves = path / WAVELENGTHS_FILE
-    return RawImage(
-        values, axes_are_sure=True, range_is_sure=True, wavelengths=read_numbers(waves) if waves.is_file() else ()
-    )
+    waves, unit, notes = order.wavelengths, order.unit, order.notes
+    if (path / WAVELENGTHS_FILE).is_file():
+        waves, unit = read_numbers(path / WAVELENGTHS_FILE), NANOMETRES_OR_MICROMETRES
+    return RawImage(values, axes_are_sure=True, range_is_sure=True, wavelengths=waves, unit=unit, notes=notes)
 
 
 def write_band_folder(path: Path, cube: Cube) -> None:
@@ -94,9 +96,8 @@ def write_band_folder(path: Path, cube: Cube) -> None:
 
 
 def band_files(folder: Path) -> list[Path]:
-    """Return the PNG files of a folder in the order of the last number in their names."""
-    files = (file for file in folder.iterdir() if file.suffix.lower() == '.png' and not file.name.startswith('.'))
-    return sorted(files, key=lambda file: (int((re.findall(r'\d+', file.stem) or ['0'])[-1]), file.name))
+    """Return the PNG files of a folder, sorted by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() == '.png' and not file.name.startswith('.'))
 
 
 def _grey(path: Path) -> np.ndarray:
@@ -104,6 +105,10 @@ def _grey(path: Path) -> np.ndarray:
     if image.ndim == 3:
         if not (image[..., :3] == image[..., :1]).all():
             raise FormatError(f'{path} is a colour picture; a band is grey.')
+        if image.shape[2] == 4 and (image[..., 3] < np.iinfo(image.dtype).max).any():
+            raise FormatError(
+                f'{path} has transparent pixels, whose values cannot be known; save it without transparency.'
+            )
         image = image[..., 0]
     return image
 

@@ -210,6 +210,12 @@ def _band_wavelengths(image: Any) -> tuple[tuple[float, ...], str]:
     own = [image.tags(band) for band in bands]
     waves = [numbers_of(tags.get('wavelength', '')) for tags in own]
     if all(waves):
+        units = sorted({tags.get('wavelength_units', '') for tags in own})
+        if len(units) > 1:
+            raise FormatError(
+                f'{image.name} has wavelengths in several units ({", ".join(units)}); give them in nm or micrometres '
+                'with wavelengths (--wavelengths FILE).'
+            )
         return tuple(wave[0] for wave in waves), own[0].get('wavelength_units', '')
     waves = [numbers_of(image.tags(band, ns='IMAGERY').get('CENTRAL_WAVELENGTH_UM', '')) for band in bands]
     return (tuple(wave[0] for wave in waves), 'micrometers') if all(waves) else ((), '')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import h5py
@@ -12,6 +13,7 @@ import scipy.io
 from mulsr_plugin.data.formats import read_cube
 
 CUBE = np.random.default_rng(0).integers(0, 65536, (6, 5, 4)).astype(np.uint16)
+CLASS = {'float64': 'double', 'float32': 'single'}  # MATLAB's names of types
 FLOATS = CUBE / 65536
 MATLAB_CLASSES = {'float64': 'double', 'float32': 'single', 'bool': 'logical'}
 
@@ -103,8 +105,93 @@ def test_cells_and_structs_are_refused(tmp_path):
     with h5py.File(tmp_path / 'y.mat', 'w') as file:
         file['scene/cube'] = FLOATS
         file['#refs#/a'] = FLOATS
-    with pytest.raises(ValueError, match=r'it holds scene 1x1 struct\.'):
+    with pytest.raises(
+        ValueError, match=r'with --key, such as scene\.cube; it holds scene 1x1 struct, scene\.cube 4x5x6 double\.'
+    ):
         read_cube(tmp_path / 'y.mat')
+
+
+MUUFL = {
+    'Data': FLOATS,
+    'RGB': FLOATS[..., :3],
+    'info': {'wavelength': np.array([0.4, 0.5, 0.6, 0.7]), 'name': 'flight'},
+}
+
+
+def save_struct_v73(path, **variables):
+    """Write structs as MATLAB does: as groups, columns first."""
+    with h5py.File(path, 'w', userblock_size=512) as file:
+
+        def write(group, fields):
+            for name, value in fields.items():
+                if isinstance(value, dict):
+                    write(group.create_group(name), value)
+                elif not isinstance(value, str):
+                    group[name] = np.atleast_2d(value).T
+                    kind = np.asarray(value).dtype.name
+                    group[name].attrs['MATLAB_class'] = np.bytes_(CLASS.get(kind, kind))
+
+        write(file, variables)
+    return path
+
+
+@pytest.mark.parametrize('compress', [False, True])
+@pytest.mark.parametrize('save', [save_v5, save_struct_v73])
+def test_arrays_in_structs_have_a_way_in(tmp_path, save, compress):
+    path = tmp_path / 'muufl.mat'
+    if save is save_v5:
+        scipy.io.savemat(path, {'hsi': MUUFL, 'other': np.eye(3)}, do_compression=compress)
+        independent = scipy.io.loadmat(path)['hsi']['Data'][0, 0]
+    else:
+        save(path, hsi=MUUFL, other=np.eye(3))
+        with h5py.File(path) as file:
+            independent = file['hsi/Data'][()].T
+    with pytest.raises(
+        ValueError, match=r'one in a struct with --key, such as hsi\.Data; it holds .* hsi\.RGB 6x5x3 double'
+    ):
+        read_cube(path)
+    cube = read_cube(path, 'hsi.Data')
+    np.testing.assert_array_equal(cube.values, independent)
+    np.testing.assert_array_equal(cube.values, FLOATS)
+    assert cube.wavelengths == (400.0, 500.0, 600.0, 700.0)
+    assert read_cube(path, 'hsi.Data', wavelengths_key='hsi.info.wavelength').wavelengths == cube.wavelengths
+    with pytest.raises(ValueError, match=r'no variable hsi\.data; it holds'):
+        read_cube(path, 'hsi.data')
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.uint16, np.float32, np.float64])
+def test_classes_in_structs_are_kept(tmp_path, dtype):
+    values = (CUBE % 100).astype(dtype)
+    read = read_cube(save_v5(tmp_path / 'x.mat', s={'cube': values}), 's.cube', value_scale=0.01)
+    np.testing.assert_array_equal(read.values, values)
+    assert read.values.dtype == dtype
+
+
+def test_complex_arrays_and_arrays_of_structs_are_not_listed(tmp_path):
+    several = np.array([(FLOATS,), (FLOATS,)], dtype=[('cube', object)])
+    path = save_v5(tmp_path / 'x.mat', one={'cube': FLOATS + 1j, 'more': {'deep': FLOATS}}, several=several)
+    assert read_cube(path, 'one.more.deep').values.shape == (6, 5, 4)
+    for key in ('one.cube', 'several.cube'):
+        with pytest.raises(ValueError, match=f'has no variable {key}'):
+            read_cube(path, key)
+
+
+@pytest.mark.parametrize('compress', [False, True])
+def test_damaged_structs_are_refused_or_read_as_they_were(tmp_path, compress):
+    path = tmp_path / 'x.mat'
+    scipy.io.savemat(path, {'hsi': MUUFL}, do_compression=compress)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in [*range(128, 400), *rng.integers(400, len(data), 60)]:
+        damaged = bytearray(data)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        with contextlib.suppress(ValueError):
+            read_cube(path, 'hsi.Data', clip=True, fill=0)
+    for length in rng.integers(130, len(data) - 1, 40):
+        path.write_bytes(data[:length])
+        with pytest.raises(ValueError, match='x.mat'):
+            read_cube(path, 'hsi.Data')
 
 
 @SAVERS

@@ -51,6 +51,88 @@ def test_transparency_is_left_out_and_told(tmp_path):
     assert '1 partly transparent pixels are taken in the colour that they have' in found.notes
 
 
+def save_names(folder, names):
+    """Save pictures whose grey value is their place in the list, from 1."""
+    folder.mkdir()
+    for number, name in enumerate(names, 1):
+        skimage.io.imsave(folder / name, np.full((3, 4), number, np.uint8), check_contrast=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        [f'{wave:.2f}.png' for wave in (397.66, 400.28, 402.9, 405.52)],
+        [f'{wave}.png' for wave in (99.5, 400, 402.9, 1000.25)],
+        [f'band_{number}_of_12.png' for number in range(1, 13)],
+        [f'B{number}_20230101.png' for number in range(1, 13)],
+        [f'20230101_v1.2_{number}.PNG' for number in range(9, 13)],
+        [f'Scene{"Ss"[number % 2]}_{number:02d}.png' for number in range(8, 12)],
+        [f'{number:02d}_{400 + 10 * number}.png' for number in range(1, 12)],
+    ],
+    ids=[
+        'decimals',
+        'mixed decimals',
+        'k of n',
+        'date last',
+        'date and version first',
+        'case',
+        'number and wavelength',
+    ],
+)
+def test_order_of_names_as_people_write_them(tmp_path, names):
+    cube = read_cube(save_names(tmp_path / 'scene', names), value_scale=1 / 255)
+    assert cube.values[0, 0].tolist() == list(range(1, len(names) + 1))
+    assert cube.wavelengths is None
+    assert not any('missing' in note for note in cube.notes)
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (['x1.png', 'x2.png', 'x3.png', 'mask.png'], r'holds mask\.png beside pictures named like x1\.png'),
+        (['x1.png', 'x2.png', 'x2_preview.png'], r'holds x2_preview\.png beside'),
+        (['B8.png', 'B8A.png', 'B9.png'], r'holds B8A\.png beside'),
+        (['t_1_2.png', 't_1_3.png', 't_2_2.png'], 'by no number that differs'),
+        (['a1.png', 'a01.png', 'a2.png'], 'by no number that differs'),
+        (['b1_500.png', 'b2_400.png', 'b3_600.png'], 'by several numbers in different orders'),
+        (['x1.png', 'x2.png', 'x3.bmp'], r'holds x3\.bmp, named like its PNG bands'),
+        (['red.png', 'green.png'], 'beside pictures named like'),
+    ],
+)
+def test_names_that_give_no_order_are_refused(tmp_path, names, message):
+    with pytest.raises(FormatError, match=message):
+        read_cube(save_names(tmp_path / 'scene', names))
+
+
+def test_wavelengths_in_the_names_are_taken_with_their_unit(tmp_path):
+    cube = read_cube(save_names(tmp_path / 'nm', [f's_{n}_{400.5 + n}nm.png' for n in range(8, 12)]))
+    assert cube.wavelengths == (408.5, 409.5, 410.5, 411.5)
+    assert 'wavelengths are those in the names' in cube.notes
+    assert read_cube(save_names(tmp_path / 'um', ['0.4um.png', '0.5um.png'])).wavelengths == (400.0, 500.0)
+    (tmp_path / 'um' / 'wavelengths.txt').write_text('410\n510\n')
+    assert read_cube(tmp_path / 'um').wavelengths == (410.0, 510.0)
+
+
+def test_what_is_left_out_or_missing_is_told(tmp_path):
+    folder = save_names(tmp_path / 'scene', ['s_ms_1.png', 's_ms_2.png', 's_ms_3.png', 's_ms_5.png', 's_RGB.bmp'])
+    notes = read_cube(folder, value_scale=1 / 255).notes
+    assert 's_RGB.bmp left out: bands are PNG files' in notes
+    assert 'no picture between s_ms_3.png and s_ms_5.png: is a band missing?' in notes
+
+
+def test_transparent_bands_are_refused(tmp_path):
+    folder = save_names(tmp_path / 'scene', ['x1.png', 'x2.png'])
+    picture = np.full((3, 4, 4), 7, np.uint8)
+    picture[..., 3] = 255
+    skimage.io.imsave(folder / 'x2.png', picture, check_contrast=False)
+    np.testing.assert_array_equal(read_cube(folder, value_scale=1 / 255).values[..., 1], 7)
+    picture[0, 0, 3] = 0
+    skimage.io.imsave(folder / 'x2.png', picture, check_contrast=False)
+    with pytest.raises(FormatError, match=r'x2\.png has transparent pixels'):
+        read_cube(folder)
+
+
 def test_bands_must_agree_and_be_grey(tmp_path):
     folder = save_bands(tmp_path / 'scene', RNG.integers(0, 255, (8, 6, 3), np.uint8))
     skimage.io.imsave(folder / 'ms_4.png', RNG.integers(0, 255, (8, 7), np.uint8), check_contrast=False)
