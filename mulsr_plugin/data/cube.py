@@ -43,6 +43,10 @@ class GeoReference:
         return GeoReference((a, b, a * left + b * top + c, d, e, d * left + e * top + f), self.crs)
 
 
+class Doubt(str):
+    """A note on which the result depends and which may be wrong: logged as a warning."""
+
+
 @dataclass(frozen=True)
 class Cube:
     """One spectral image as its source holds it.
@@ -55,7 +59,8 @@ class Cube:
         source (str): Where the values come from, for people.
         geo (GeoReference | None): Where the image lies on the ground, where known. Default: None.
         bad_bands (tuple[int]): Bands, from 0, that the file itself marks as bad. Default: ().
-        notes (tuple[str]): Sentences on what a reader has assumed or changed, such as units or scale. Default: ().
+        notes (tuple[str]): Sentences on what a reader has assumed or changed, such as units or scale; those that decide
+            the result and may be wrong are a ``Doubt``. Default: ().
     """
 
     values: np.ndarray

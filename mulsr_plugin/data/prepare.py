@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mulsr_plugin import __version__
-from mulsr_plugin.data.cube import Cube, SceneCubes, SourceScene
+from mulsr_plugin.data.cube import Cube, Doubt, SceneCubes, SourceScene
 from mulsr_plugin.data.scene_splits import PHASES, SceneSplit, SplitResult, apply_split, split_by_test_scenes
 from mulsr_plugin.data.store.header import DATA_FILE, DESCRIPTION_FILE
 from mulsr_plugin.data.store.reader import CubeStore, verify_store
@@ -213,7 +213,8 @@ class _Stores:
             writer = self._writer(self._outputs[phase, kind])
             writer.add(key, cube.values, cube.scale, cube.wavelengths, cube.source)
             for note in cube.notes:
-                self._notes.setdefault(f'guide: {note}' if kind == 'rgb' else note, set()).add(key)
+                label = ('Warning: ' if isinstance(note, Doubt) else '') + ('guide: ' if kind == 'rgb' else '')
+                self._notes.setdefault(f'{label}{note}', set()).add(key)
 
     def take_up(self, scenes: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Open the stores that an interrupted preparation has left.

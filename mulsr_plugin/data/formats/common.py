@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mulsr_plugin.data.cube import Cube, GeoReference, check_cube, in_unit_range
+from mulsr_plugin.data.cube import Cube, Doubt, GeoReference, check_cube, in_unit_range
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.memory import free_host_memory
 
@@ -299,7 +299,8 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOption
         doubt = f', which makes the largest value only {largest:.2g}: correct it if that is wrong'
         doubt = doubt if 0 < largest < HARDLY_USED else ''
         if asked is None or doubt:
-            notes.append(f'scale {given:g} as {"the file says" if asked is None else "given"}{doubt}')
+            note = f'scale {given:g} as {"the file says" if asked is None else "given"}{doubt}'
+            notes.append(Doubt(note) if doubt else note)
         return given
     kind = raw.kind or values.dtype.name
     scale = default_scale(kind)
@@ -317,8 +318,9 @@ def _scale_of(path: Path, values: np.ndarray, raw: RawImage, options: ReadOption
             f'{path} holds {kind} values up to {largest}, far from the largest of that type; give the factor that '
             f'brings them to [0, 1] as value scale, such as {fewer_bits}, or max.'
         )
+    note = f'scale {scale:.6g} by its type {kind}'
     doubt = f'; its largest value is {largest}: give the value scale {fewer_bits} if the sensor has fewer bits'
-    notes.append(f'scale {scale:.6g} by its type {kind}{doubt if largest * scale < PARTLY_USED else ""}')
+    notes.append(Doubt(note + doubt) if largest * scale < PARTLY_USED else note)
     return scale
 
 
