@@ -45,6 +45,7 @@ MISTAKES = {
     'train -opt demo_mulsr_x8 --minutes 0': '0 is not a number above 0',
     'test -opt demo_mulsr_x7': 'did you mean demo_mulsr_x8?',
     'benchmark -opt demo_mulsr_x8': 'has no entries',
+    'benchmark -opt benchmark_classical_cave_x8 --figures': 'write save_cubes: true',
     'compare .': 'No metrics_*.csv in .',
     'plot .': 'holds no results.json',
     'plot A=. -opt demo_test_mulsr_x8': '-opt and --out belong together',
