@@ -28,6 +28,17 @@ def log_notes(**notes_of: Sequence[str]) -> None:
             _log_note(note, '' if name == 'cube' else f'{name}: ')
 
 
+def log_pair(cube: Cube, guide: Cube) -> None:
+    """Log what the readers of a pair have assumed, and whether its georeferences contradict each other.
+
+    Args:
+        cube (Cube): (h, w, L).
+        guide (Cube): (H, W, G).
+    """
+    log_notes(cube=cube.notes, guide=guide.notes)
+    _log_places(cube, guide)
+
+
 def check_registration(cube: Cube, guide: Cube, scale: int, is_corrected: bool) -> Shift | None:
     """Measure the shift between cube and guide image and warn of one that stays; compare their georeferences.
 
@@ -40,9 +51,7 @@ def check_registration(cube: Cube, guide: Cube, scale: int, is_corrected: bool) 
     Returns:
         Shift | None: None where it could not be measured.
     """
-    note = note_on_places(cube, guide)
-    if note is not None:
-        _log_note(note)
+    _log_places(cube, guide)
     shift = measure_shift(cube.values, guide.values)
     if is_corrected:
         return shift
@@ -77,6 +86,12 @@ def check_radiometry(cube: Cube, guide: Cube, response: np.ndarray | None, weigh
     radiometry = guide_radiometry(low, high, response)
     if radiometry is not None and not radiometry.is_right:
         get_root_logger().warning(radiometry.describe(guide.scale))
+
+
+def _log_places(cube: Cube, guide: Cube) -> None:
+    note = note_on_places(cube, guide)
+    if note is not None:
+        _log_note(note)
 
 
 def _log_note(note: str, label: str = '') -> None:

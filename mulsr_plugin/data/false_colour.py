@@ -200,9 +200,9 @@ def shown_bands(num_bands: int, wavelengths: Sequence[float] | None = None) -> s
     Example:
         >>> from mulsr_plugin.data.false_colour import shown_bands
         >>> shown_bands(31, [400 + 10 * band for band in range(31)])
-        'Red: bands 24-28 (630-670 nm), green: 14-18 (530-570 nm), blue: 4-8 (430-470 nm)'
-        >>> shown_bands(6)
-        'Red: bands 5, green: 4, blue: 2'
+        'Bands shown: red 24-28 (630-670 nm), green 14-18 (530-570 nm), blue 4-8 (430-470 nm)'
+        >>> shown_bands(7)
+        'Bands shown: red 6, green 4, blue 2'
     """
     texts = []
     for bands in _channel_bands(num_bands, wavelengths):
@@ -210,7 +210,7 @@ def shown_bands(num_bands: int, wavelengths: Sequence[float] | None = None) -> s
         if wavelengths is not None:
             text += f' ({_span(wavelengths[bands[0]], wavelengths[bands[-1]])} nm)'
         texts.append(text)
-    return 'Red: bands {}, green: {}, blue: {}'.format(*texts)
+    return 'Bands shown: red {}, green {}, blue {}'.format(*texts)
 
 
 def _span(first: float, last: float) -> str:

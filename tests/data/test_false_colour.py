@@ -131,7 +131,7 @@ def test_spectral_angles_of_known_spectra():
 
 
 def test_bands_and_sizes_are_stated():
-    assert shown_bands(102).startswith('Red: bands 85, green: 5')
+    assert shown_bands(102).startswith('Bands shown: red 85, green 5')
     cube = np.random.default_rng(0).random((64, 64, 31)).astype(np.float32)
     picture = comparison_panel(cube, lq=cube[::8, ::8], wavelengths=VISIBLE)
     assert (picture[-24:].min(axis=-1) < 100).any()

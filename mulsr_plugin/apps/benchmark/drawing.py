@@ -76,7 +76,7 @@ class EntryStyle:
     colour: str
     line: str
     marker: str
-    width: float = 1.0
+    width: float = 1.4
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def entry_styles(labels: Sequence[str]) -> dict[str, EntryStyle]:
         # Neighbouring entries differ in line too, for readers of a grey print; no pair of both repeats before 28.
         colour, line = OTHER_COLOURS[index % len(OTHER_COLOURS)], LINE_STYLES[(index + 1) % len(LINE_STYLES)]
         styles[label] = EntryStyle(colour, line, MARKERS[1 + index % (len(MARKERS) - 1)])
-    return {label: styles.get(label, EntryStyle(MAIN_COLOUR, '-', MARKERS[0], 1.6)) for label in labels}
+    return {label: styles.get(label, EntryStyle(MAIN_COLOUR, '-', MARKERS[0], 1.8)) for label in labels}
 
 
 @_styled
