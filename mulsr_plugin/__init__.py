@@ -5,6 +5,7 @@ API, which are imported from their modules when they are first used:
 
 - :func:`super_resolve`: arrays, cubes or files in; the super-resolved array and a report out;
 - :func:`degrade`: a low-resolution cube and its guide image, made from a high-resolution cube;
+- :func:`evaluate`: all spectral metrics of a result against a reference;
 - :func:`read_cube` and :func:`write_cube`: spectral images in any format that the package knows;
 - :func:`load_pretrained`: a network with weights that come with the package.
 """
@@ -18,14 +19,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from mulsr_plugin.api import degrade, super_resolve
+    from mulsr_plugin.api import degrade, evaluate, super_resolve
     from mulsr_plugin.checkpoints.shipped import load_pretrained
     from mulsr_plugin.data.formats import read_cube, write_cube
 
-__all__ = ['degrade', 'load_pretrained', 'read_cube', 'register', 'super_resolve', 'write_cube']
+__all__ = ['degrade', 'evaluate', 'load_pretrained', 'read_cube', 'register', 'super_resolve', 'write_cube']
 
 _MODULES = {
     'degrade': 'mulsr_plugin.api',
+    'evaluate': 'mulsr_plugin.api',
     'load_pretrained': 'mulsr_plugin.checkpoints.shipped',
     'read_cube': 'mulsr_plugin.data.formats',
     'super_resolve': 'mulsr_plugin.api',

@@ -12,6 +12,8 @@ from mulsr_plugin.cli.running import help_line, run_command
 # The commands in the order of the help, and the modules of mulsr_plugin.cli that hold them.
 COMMANDS = {
     'infer': 'infer',
+    'evaluate': 'evaluate',
+    'simulate': 'simulate',
     'prepare': 'prepare',
     'train': 'train',
     'test': 'test',

@@ -1,4 +1,4 @@
-"""The functions that Python programs call with arrays: :func:`super_resolve` and :func:`degrade`.
+"""The functions that Python programs call with arrays: :func:`super_resolve`, :func:`degrade` and :func:`evaluate`.
 
 ``mulsr_plugin`` hands them on, together with ``read_cube``, ``write_cube`` and ``load_pretrained``.
 """
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from mulsr_plugin import register
+from mulsr_plugin.apps.evaluation import Evaluation, evaluate_cubes
+from mulsr_plugin.apps.simulation import Simulation, simulate
 from mulsr_plugin.apps.super_resolution import (
     InferenceReport,
     InferenceSettings,
@@ -21,12 +23,9 @@ from mulsr_plugin.apps.super_resolution import (
     scale_of_images,
     super_resolve_cube,
 )
-from mulsr_plugin.data.cube import Cube, scaled_to_unit
-from mulsr_plugin.data.degradation import build_degradation
+from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats import read_cube
 from mulsr_plugin.data.formats.common import RawImage, ReadOptions, Scale, to_cube
-from mulsr_plugin.data.sample_seeds import key_generator
-from mulsr_plugin.data.spectral_response import apply_spectral_response, load_spectral_response
 from mulsr_plugin.models.inference import DEFAULT_HALO, Progress
 from mulsr_plugin.utils.files import PathLike
 
@@ -46,6 +45,7 @@ def super_resolve(
     wavelengths: Sequence[float] | None = None,
     spectral_response: str | None = None,
     option_file: PathLike | None = None,
+    sensor: PathLike | None = None,
     device: str = 'auto',
     precision: str = 'fp32',
     bands_per_chunk: int | None = None,
@@ -81,6 +81,8 @@ def super_resolve(
             spatial consistency. Default: None, unknown.
         option_file (str | PathLike | None): Option file of the network, for weights that do not describe theirs.
             Default: None.
+        sensor (str | PathLike | None): File of a sensor model, as ``mulsr estimate-sensor`` writes it, for a method
+            without weights. Default: None, estimated from the pair.
         device (str): 'auto', 'cpu', 'cuda' or 'cuda:N'. Default: 'auto', a GPU where there is one.
         precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
         bands_per_chunk (int | None): Bands computed at a time, which changes no result. Default: None, from the free
@@ -133,6 +135,7 @@ def super_resolve(
         tile_size=tile_size,
         tile_halo=tile_halo,
         spectral_response=spectral_response,
+        sensor=sensor,
     )
     low = _as_cube('cube', cube, value_scale=value_scale, wavelengths=wavelengths)
     high = None if guide is None else _as_cube('guide', guide, value_scale=guide_value_scale, is_guide=True)
@@ -144,7 +147,7 @@ def super_resolve(
 
 def degrade(
     cube: Image,
-    scale: int,
+    scale: int | None = None,
     degradation: Mapping[str, Any] | str = 'noise_free',
     spectral_response: str | None = 'nikon_d700',
     seed: int | None = None,
@@ -160,8 +163,9 @@ def degrade(
     Args:
         cube (ndarray | Cube | str | PathLike): High-resolution cube, (H, W, L), as :func:`super_resolve` takes it. It
             is cut at the bottom and right to multiples of the scale.
-        scale (int): Super-resolution factor, from 2 to 256.
-        degradation (Mapping | str): Preset or block of options, see ``build_degradation``. Default: 'noise_free'.
+        scale (int | None): Super-resolution factor, from 2 to 256. Default: None, that of a sensor file.
+        degradation (Mapping | str): Preset or block of options, see ``build_degradation``, or the .npz file of a sensor
+            model, as ``mulsr estimate-sensor`` writes it. Default: 'noise_free'.
         spectral_response (str | None): Response of the guide's camera, see ``load_spectral_response``; one over
             wavelengths needs those of the cube, unless it has the 31 bands of 400 to 700 nm. None makes no guide.
             Default: 'nikon_d700'.
@@ -193,21 +197,60 @@ def degrade(
         >>> bool(np.allclose(lq, 0.25)), bool(np.allclose(guide, 0.25))  # a constant cube stays constant
         (True, True)
     """
-    block = {'preset': degradation} if isinstance(degradation, str) else dict(degradation)
-    low_resolution = build_degradation(block if seed is None else {**block, 'seed': seed}, scale)
-    high = _as_cube('cube', cube, value_scale=value_scale, wavelengths=wavelengths)
-    height, width = (side // scale * scale for side in high.values.shape[:2])
-    if min(height, width) == 0:
-        raise ValueError(
-            f'The cube has {high.values.shape[0]}x{high.values.shape[1]} pixels, fewer than one low-resolution pixel '
-            f'at scale {scale}: give a larger cube or a smaller scale.'
-        )
-    gt = scaled_to_unit(high.values[:height, :width].transpose(2, 0, 1), high.scale)
-    guide = None
-    if spectral_response is not None:
-        response = load_spectral_response(spectral_response, high.num_bands, high.wavelengths)
-        guide = _channels_last(apply_spectral_response(response, gt))
-    return _channels_last(low_resolution(gt, key_generator(low_resolution.seed, key))), guide
+    how = Simulation(
+        degradation=degradation,
+        scale=scale,
+        spectral_response=spectral_response,
+        seed=seed,
+        key=key,
+        with_guide=spectral_response is not None,
+    )
+    pair = simulate(_as_cube('cube', cube, value_scale=value_scale, wavelengths=wavelengths), how)
+    return pair.lq.values, None if pair.guide is None else pair.guide.values
+
+
+def evaluate(
+    result: Image,
+    reference: Image,
+    *,
+    scale: int | None = None,
+    border: int = 0,
+    value_scale: Scale = None,
+    reference_value_scale: Scale = None,
+) -> Evaluation:
+    """Measure a result against a reference with every spectral metric of the package, see ``docs/metrics.md``.
+
+    Args:
+        result (ndarray | Cube | str | PathLike): (H, W, L), as :func:`super_resolve` takes a cube.
+        reference (ndarray | Cube | str | PathLike): Same shape, likewise.
+        scale (int | None): Super-resolution factor, which ERGAS needs. Default: None, then ERGAS is left out.
+        border (int): Pixels dropped on each side first. Default: 0.
+        value_scale (float | 'max' | None): Factor that brings the values of ``result`` to [0, 1], see
+            :func:`super_resolve`. Default: None.
+        reference_value_scale (float | 'max' | None): The same for ``reference``. Default: None.
+
+    Returns:
+        Evaluation: ``metrics`` by name, ``psnr_per_band``, what was left out and what looks wrong.
+
+    Raises:
+        FileNotFoundError: A file does not exist.
+        ImportError: The library for a file format is not installed.
+        TypeError: An image is neither an array nor a ``Cube`` nor a path.
+        ValueError: Shapes or wavelengths differ, values are outside of [0, 1] or not finite, or the border leaves
+            nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> import mulsr_plugin
+        >>> reference = np.full((64, 64, 5), 0.5, dtype=np.float32)
+        >>> quality = mulsr_plugin.evaluate(reference + np.float32(0.1), reference, scale=8)
+        >>> round(quality.metrics['psnr'], 2), round(quality.metrics['ergas'], 2), quality.left_out
+        (20.0, 2.5, {})
+    """
+    register()
+    first = _as_cube('result', result, value_scale=value_scale)
+    second = _as_cube('reference', reference, value_scale=reference_value_scale)
+    return evaluate_cubes(first, second, scale, border)
 
 
 def _as_cube(name: str, image: Image, **options: Any) -> Cube:
@@ -225,8 +268,3 @@ def _as_cube(name: str, image: Image, **options: Any) -> Cube:
         options['value_scale'] = image.scale
     raw = RawImage(image.values, axes_are_sure=True, wavelengths=image.wavelengths or (), unit='nm', geo=image.geo)
     return to_cube(Path(name), raw, ReadOptions(**options))
-
-
-def _channels_last(image: np.ndarray) -> np.ndarray:
-    """Return an image (C, H, W) as (H, W, C)."""
-    return np.ascontiguousarray(image.transpose(1, 2, 0))

@@ -14,6 +14,7 @@ import cv2
 from basicsr.utils import get_root_logger
 from torch import Tensor
 
+from mulsr_plugin.apps.evaluation import read_reference, with_quality
 from mulsr_plugin.apps.super_resolution import (
     InferenceReport,
     InferenceSettings,
@@ -54,11 +55,15 @@ class InferenceJob(InferenceSettings):
             that takes no guide image.
         output (Path): File to write; its name sets the format, see :mod:`mulsr_plugin.data.formats`.
         force (bool): Replace an existing output. Default: False.
+        reference (Path | None): Cube that the written result is measured against. Default: None.
+        reference_options (Mapping): Arguments of ``read_cube`` for it. Default: none.
     """
 
     images: PairFiles | CubeFile
     output: Path
     force: bool = False
+    reference: Path | None = None
+    reference_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def preview(self) -> Path:
@@ -92,9 +97,10 @@ def infer(job: InferenceJob, progress: Progress | None = None) -> InferenceRepor
     weights = named_weights(job)
     scale = scale_of_images(cube, guide, job, weights)
     _check_space(job.output, cube, scale)
+    reference = None if job.reference is None else read_reference(job.reference, job.reference_options, cube, scale)
     image, report = super_resolve_cube(cube, guide, scale, job, weights, progress)
     _write(job, image, cube, guide, scale)
-    return report
+    return report if reference is None else with_quality(report, job.output, reference)
 
 
 def _load(job: InferenceJob) -> tuple[Cube, Cube | None]:
@@ -120,7 +126,7 @@ def _check_output(job: InferenceJob) -> None:
         )
     refuse_shadowed(job.output)
     guides = files_read(job.images.guide) if isinstance(job.images, PairFiles) else ()
-    named = (*files_read(job.images.cube), *guides, job.weights)
+    named = (*files_read(job.images.cube), *guides, job.weights, job.sensor, job.reference)
     inputs = {Path(path).resolve() for path in named if path is not None}
     for path in (*files_written(job.output), job.preview):
         if path.resolve() in inputs:

@@ -10,8 +10,10 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from mulsr_plugin.apps.sensor_files import estimate_of_file
 from mulsr_plugin.sensor.estimation import SensorEstimate, estimate_sensor
 from mulsr_plugin.sensor.model import SensorModel
+from mulsr_plugin.utils.files import PathLike
 
 INTERPOLATION = 'BicubicUpsampler'
 METHODS = ('SensorFusion', 'GSA', 'MTFGLP', 'CNMF', 'HySure', INTERPOLATION)
@@ -55,7 +57,12 @@ class WithSensor(nn.Module):
 
 
 def choose_method(
-    lq: Tensor, rgb: Tensor | None, scale: int, name: str | None = None, response: np.ndarray | None = None
+    lq: Tensor,
+    rgb: Tensor | None,
+    scale: int,
+    name: str | None = None,
+    response: np.ndarray | None = None,
+    sensor: PathLike | None = None,
 ) -> ChosenMethod:
     """Estimate the sensor model of a pair and build the method that suits it.
 
@@ -66,12 +73,16 @@ def choose_method(
         name (str | None): One of :data:`METHODS`. Default: None: SensorFusion, or interpolation where there is no guide
             or the guide shows something else than the cube.
         response (ndarray | None): Spectral response of the guide, (G, L). Default: None, unknown.
+        sensor (str | PathLike | None): File of a ``SensorModel`` to take instead of an estimate; a response that is
+            given replaces its own. Default: None.
 
     Returns:
         ChosenMethod: The method with the sensor model of the pair.
 
     Raises:
-        ValueError: There is no such method, or it needs a guide and there is none.
+        FileNotFoundError: There is no such file.
+        ValueError: There is no such method, it needs a guide and there is none, or the sensor model does not fit the
+            pair.
     """
     if name is not None and name not in METHODS:
         raise ValueError(f'The method is {name!r}, expected one of {", ".join(METHODS)}: correct method.')
@@ -83,7 +94,11 @@ def choose_method(
         return _interpolation(scale, 'there is no guide image')
     if name == INTERPOLATION:
         return _interpolation(scale, 'as asked')
-    estimate = estimate_sensor(lq[0], rgb[0], None if response is None else torch.from_numpy(response).to(lq))
+    known = None if response is None else torch.from_numpy(response).to(lq)
+    if sensor is None:
+        estimate = estimate_sensor(lq[0], rgb[0], known)
+    else:
+        estimate = estimate_of_file(sensor, lq[0], rgb[0], known)
     if name is None and not estimate.related:
         return _interpolation(scale, estimate.statement)
     network = {'type': name or METHODS[0], 'upscale': scale}

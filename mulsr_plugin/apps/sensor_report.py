@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mulsr_plugin.apps.pair_checks import check_places
 from mulsr_plugin.apps.super_resolution import unit_values
 from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.formats import read_cube
@@ -42,6 +43,7 @@ def estimate_of_files(
     """
     low, high = read_cube(cube, **cube_options), read_cube(guide, is_guide=True, **guide_options)
     scale_of_pair(low.values.shape[:2], high.values.shape[:2])
+    check_places(low, high)
     response = None
     if spectral_response is not None:
         response = torch.from_numpy(load_spectral_response(spectral_response, low.num_bands, low.wavelengths)).float()

@@ -13,11 +13,13 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from mulsr_plugin.apps.consistency_report import log_judgement
 from mulsr_plugin.apps.methods import choose_method
+from mulsr_plugin.apps.pair_checks import check_radiometry, check_registration, log_notes
 from mulsr_plugin.checkpoints.networks import WeightsFile, network_from_weights, read_weights
 from mulsr_plugin.checkpoints.shipped import find_weights
 from mulsr_plugin.data.cube import Cube
-from mulsr_plugin.data.registration import Shift, measure_shift
+from mulsr_plugin.data.registration import Shift
 from mulsr_plugin.data.sources.pair import scale_of_pair
 from mulsr_plugin.data.spectral_response import load_spectral_response
 from mulsr_plugin.metrics.consistency import calculate_spatial_consistency, calculate_spectral_consistency
@@ -37,9 +39,6 @@ from mulsr_plugin.models.inference import (
 from mulsr_plugin.sensor.estimation import SensorEstimate
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.options import read_option_file
-
-# Pixels of the cube: registered images measure less (see measure_shift), the authors' shifted blur more.
-_SMALLEST_SHIFT_WARNED = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +62,8 @@ class InferenceSettings:
         tile_halo (int): Halo of the tiles in pixels of the result. Default: 64.
         spectral_response (str | None): Response of the guide's camera, see ``load_spectral_response``; for the spatial
             consistency. Default: None, unknown.
+        sensor (str | PathLike | None): File of a ``SensorModel`` for a method without weights. Default: None, estimated
+            from the pair.
     """
 
     weights: PathLike | None = None
@@ -75,6 +76,7 @@ class InferenceSettings:
     tile_size: int | None = None
     tile_halo: int = DEFAULT_HALO
     spectral_response: str | None = None
+    sensor: PathLike | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class InferenceReport:
         tile (Tile | None): How the image was cut; None for in one piece.
         deviation (TileDeviation | None): What the tiles have changed.
         consistency (Mapping[str, float]): Consistency of the result with its inputs, by name.
+        quality (Mapping[str, float]): Metrics against a reference, by name, where one was given. Default: none.
     """
 
     shape: tuple[int, int, int]
@@ -100,6 +103,7 @@ class InferenceReport:
     deviation: TileDeviation | None = None
     consistency: Mapping[str, float] = field(default_factory=dict)
     sensor: SensorEstimate | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
 
 
 def named_weights(settings: InferenceSettings) -> WeightsFile | None:
@@ -176,7 +180,7 @@ def super_resolve_cube(
     response = None if guide is None else _response(settings, cube, guide)
     estimate = None
     if weights is None:
-        chosen = choose_method(lq, rgb, scale, settings.method, response)
+        chosen = choose_method(lq, rgb, scale, settings.method, response, settings.sensor)
         net, network, estimate = chosen.net, chosen.network, chosen.estimate
         _log().info(chosen.reason)
         label = network['type']
@@ -188,8 +192,10 @@ def super_resolve_cube(
     shift = (
         None
         if guide is None
-        else _check_registration(cube, guide, scale, is_corrected=estimate is not None and estimate.known)
+        else check_registration(cube, guide, scale, is_corrected=estimate is not None and estimate.known)
     )
+    if guide is not None:
+        check_radiometry(cube, guide, response, weights)
     net = net.to(device)
     _check_scale(net, label, lq, rgb, scale)
     tile, deviation = _cut(settings, net, lq, rgb, scale)
@@ -234,6 +240,11 @@ def _check_settings(settings: InferenceSettings, guide: Cube | None, weights: We
         raise ValueError(f'{settings.option_file} describes a network, but its weights are missing: give weights.')
     if weights is not None and settings.method is not None:
         raise ValueError(f'{settings.method} takes no weights, but {weights.path} is given: leave one of them out.')
+    if settings.sensor is not None and (weights is not None or guide is None):
+        raise ValueError(
+            f'The sensor model {settings.sensor} is for methods that fuse a guide without weights: leave out the '
+            'weights and give a guide, or leave sensor out.'
+        )
     if guide is None and settings.spectral_response is not None:
         raise ValueError(
             f'The spectral response {settings.spectral_response} is that of the camera of a guide image, but there is '
@@ -265,13 +276,10 @@ def _scale_of_options(path: PathLike) -> Any:
 
 
 def _log_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
-    """Log the sizes, what readers have assumed, and warnings where that decides the result."""
+    """Log the sizes, and what readers have assumed."""
     also = '' if guide is None else f' and guide {guide.size_text}'
     _log().info(f'{name} x{scale}: {cube.size_text}{also}.')
-    for note in (*cube.notes, *(f'guide: {note}' for note in (() if guide is None else guide.notes))):
-        _log().info(note)
-    for warning in (*cube.warnings, *(f'guide: {text}' for text in (() if guide is None else guide.warnings))):
-        _log().warning(warning)
+    log_notes(cube=cube.notes, guide=() if guide is None else guide.notes)
 
 
 def _check_fit(settings: InferenceSettings, net: nn.Module, label: str, cube: Cube, guide: Cube | None) -> None:
@@ -314,40 +322,6 @@ def _check_guide(net: nn.Module, label: str, guide: Cube | None) -> None:
             f'The guide has {guide.num_bands} channel(s), but the {label} takes a guide of '
             f'{channels}: give such a guide, or train a network with num_guide_ch: {guide.num_bands} on guides like '
             'this one.'
-        )
-
-
-def _check_registration(cube: Cube, guide: Cube, scale: int, is_corrected: bool) -> Shift | None:
-    """Measure the shift between cube and guide image and warn of one that stays; compare their georeferences."""
-    _compare_places(cube, guide, scale)
-    shift = measure_shift(cube.values, guide.values)
-    if is_corrected:
-        return shift
-    if shift is None:
-        _log().warning('The shift between cube and guide could not be measured: they have too little in common.')
-    elif max(abs(shift.down), abs(shift.right)) > _SMALLEST_SHIFT_WARNED * scale:
-        down, right = ('down' if shift.down > 0 else 'up'), ('right' if shift.right > 0 else 'left')
-        _log().warning(
-            f'The cube is shifted against the guide by {abs(shift.down):.1f} pixels {down} and '
-            f'{abs(shift.right):.1f} {right} (pixels of the guide, correlation {shift.correlation:.2f}): register them '
-            'first, unless the network was trained on images shifted like this.'
-        )
-    return shift
-
-
-def _compare_places(cube: Cube, guide: Cube, scale: int) -> None:
-    """Warn of georeferences by which the corners of the two images lie more than a pixel of the cube apart."""
-    if cube.geo is None or guide.geo is None or cube.geo.crs != guide.geo.crs:
-        return
-    height, width = guide.values.shape[:2]
-    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64)
-    places = [corners @ np.array(geo.transform).reshape(2, 3).T for geo in (cube.geo.refined(scale), guide.geo)]
-    pixel = np.abs(np.array(cube.geo.transform).reshape(2, 3)[:, :2]).max()
-    apart = np.abs(places[0] - places[1]).max() / pixel
-    if apart > 1:
-        _log().warning(
-            f'By their georeferences the corners of cube and guide lie up to {apart:.1f} pixels of the cube apart: are '
-            'they of the same ground?'
         )
 
 
@@ -402,6 +376,7 @@ def _consistency(
         figures['spatial consistency (RMSE)'] = calculate_spatial_consistency(image, rgb, response)
     for name, value in figures.items():
         _log().info(f'{name}: {value:.4g}')
+    log_judgement(figures['spectral consistency (RMSE)'], cube)
     return figures
 
 

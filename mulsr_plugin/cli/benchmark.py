@@ -13,6 +13,10 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from mulsr_plugin.cli.arguments import add_option_file
 from mulsr_plugin.cli.parsing import CommandParser
@@ -31,7 +35,9 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark and print its table."""
     option_file = find_option_file(args.opt)
-    read_option_file(option_file, 'datasets', 'entries')
+    options = read_option_file(option_file, 'datasets', 'entries')
+    if args.figures:
+        check_figures(options, option_file)
     sys.path.insert(0, os.getcwd())  # where modules that `imports` names may lie
     from basicsr.utils import get_root_logger
 
@@ -45,11 +51,26 @@ def run(args: argparse.Namespace) -> int:
     failures = benchmark.run(args.published)
     print((benchmark.folder / 'table.md').read_text(encoding='utf-8'))
     if args.figures:
-        from mulsr_plugin.apps.benchmark.drawing import figures_to_tensorboard
-        from mulsr_plugin.apps.benchmark.figures import write_benchmark_figures
+        from mulsr_plugin.apps.benchmark.figures import figures_to_tensorboard, write_benchmark_figures
 
         write_benchmark_figures(benchmark.folder)
         figures_to_tensorboard(benchmark.folder)
     for sentence in failures:
         print(f'error: {sentence}', file=sys.stderr)
     return 1 if failures else 0
+
+
+def check_figures(options: Mapping[str, Any], option_file: Path) -> None:
+    """Refuse figures that could only fail after the run.
+
+    Raises:
+        ValueError: The benchmark saves no cubes, which pictures, spectra and the PSNR per band are drawn from.
+        ImportError: Matplotlib is missing.
+    """
+    if not options.get('save_cubes'):
+        raise ValueError(
+            f'--figures draws from the cubes of the results, which {option_file} does not save: write save_cubes: true '
+            'in it, or leave --figures out.'
+        )
+    if find_spec('matplotlib') is None:
+        raise ImportError("--figures needs Matplotlib: pip install 'mulsr-plugin[plots]'.")

@@ -6,6 +6,7 @@ training. With --weights the network is inferred from the file. Formats follow f
 
   mulsr infer lr.tif --guide rgb.tif --out sr.tif
   mulsr infer lr.tif --guide rgb.tif --out sr.tif --weights experiments/NAME/models/net_g_latest.pth
+  mulsr infer lr.tif --guide rgb.tif --out sr.tif --sensor sensor.npz --reference truth.tif --report report.json
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from mulsr_plugin.cli.arguments import add_input, add_option_file, add_out, supe
 from mulsr_plugin.cli.checks import check_input, check_new, check_suffix, check_weights
 from mulsr_plugin.cli.choices import CUBE_SUFFIXES, DEFAULT_HALO, METHODS, PRECISIONS, shipped_weights
 from mulsr_plugin.cli.parsing import CommandParser
-from mulsr_plugin.cli.reading import add_cube_arguments, add_guide_arguments, cube_options, reading_options
+from mulsr_plugin.cli.reading import (
+    add_cube_arguments,
+    add_guide_arguments,
+    add_reading_arguments,
+    cube_options,
+    reading_options,
+)
 from mulsr_plugin.cli.running import log
 from mulsr_plugin.utils.options import find_option_file
 
@@ -69,7 +76,13 @@ def add_arguments(parser: CommandParser) -> None:
         '--tile-halo', type=whole_number(0), default=DEFAULT_HALO, help=f'pixels; default: {DEFAULT_HALO}'
     )
     parser.add_argument('--force', action='store_true', help='replace files that exist')
+    parser.add_argument(
+        '--sensor', metavar='FILE', help='sensor model of `mulsr estimate-sensor`; default: estimated from the pair'
+    )
+    parser.add_argument('--reference', metavar='FILE', help='cube to measure the result against, as `mulsr evaluate`')
+    parser.add_argument('--report', metavar='FILE', help='new .json file for all that was found out')
     add_cube_arguments(parser)
+    add_reading_arguments(parser, 'reference-', 'reference')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,13 +95,16 @@ def run(args: argparse.Namespace) -> int:
 
     from mulsr_plugin import register
     from mulsr_plugin.apps.infer import infer
+    from mulsr_plugin.apps.json_reports import plain_report, write_json
 
     register()
     get_root_logger().setLevel(logging.INFO)
     try:
-        infer(job_of(args), progress_bar())
+        report = infer(job_of(args), progress_bar())
     except torch.OutOfMemoryError as error:
         raise MemoryError(f'the GPU is full ({error}): give a smaller --tile-size or --bands-per-chunk 1.') from error
+    if args.report is not None:
+        write_json(Path(args.report), plain_report(report))
     return 0
 
 
@@ -103,8 +119,11 @@ def check_arguments(args: argparse.Namespace) -> None:
     given = [value for value in reading_options(args, 'guide-').values() if value is not None and value is not False]
     if args.guide is None and given:
         raise ValueError('Options --guide-... say how a guide image is read, but there is none: give it with --guide.')
-    for path in (args.hsi, args.guide, args.wavelengths):
+    for path in (args.hsi, args.guide, args.wavelengths, args.sensor, args.reference):
         check_input(path)
+    if args.report is not None:
+        check_suffix(args.report, ('.json',))
+        check_new(args.report, args.force)
     check_weights(args.weights)
     if args.opt is not None:
         args.opt = find_option_file(args.opt)
@@ -137,6 +156,9 @@ def job_of(args: argparse.Namespace) -> InferenceJob:
         tile_halo=args.tile_halo,
         spectral_response=args.spectral_response,
         force=args.force,
+        sensor=args.sensor,
+        reference=None if args.reference is None else Path(args.reference),
+        reference_options=reading_options(args, 'reference-'),
     )
 
 

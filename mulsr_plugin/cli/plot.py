@@ -1,7 +1,8 @@
 r"""Draw the figures of a benchmark, or one picture of several tests.
 
-Figures of a benchmark (needs Matplotlib), as PNG and PDF in results/NAME/figures/: results with an enlarged area and
-error maps, spectra, PSNR per band, PSNR against cost. Its cubes must be saved (`save_cubes: true`).
+Figures of a benchmark (needs Matplotlib), as PNG and PDF in results/NAME/figures/: results with an enlarged area, maps
+of the error and of the spectral angle, spectra, PSNR per band, PSNR against cost. Its cubes must be saved (`save_cubes:
+true`).
 
   mulsr plot results/NAME --images balloons,feathers --pixels "100,200;300,40"
 
@@ -31,7 +32,9 @@ def add_arguments(parser: CommandParser) -> None:
         '--pixels', type=split_pixels, help='ROW,COLUMN;ROW,COLUMN of the spectra of a benchmark (default: chosen)'
     )
     parser.add_argument(
-        '--area', type=split_area, help='TOP,LEFT,HEIGHT,WIDTH to enlarge, of a benchmark (default: most detail)'
+        '--area',
+        type=split_area,
+        help='TOP,LEFT,HEIGHT,WIDTH to enlarge, of a benchmark (default: where they differ)',
     )
     add_option_file(parser, 'option file of a test, for its first data set')
     add_out(parser, 'PNG file to write, with -opt', required=False)

@@ -48,12 +48,14 @@ def run(args: argparse.Namespace) -> int:
         check_input(path)
     check_suffix(args.out, ('.csv',))
     check_new(args.out, None)
+    from mulsr_plugin.apps.pair_checks import check_places
     from mulsr_plugin.data.formats import read_cube
     from mulsr_plugin.data.response_estimation import estimate_of_pair, write_response
 
     cube = read_cube(args.hsi, **cube_options(args))
     guide = read_cube(args.guide, is_guide=True, **reading_options(args, 'guide-'))
     print_reports(cube, guide)
+    check_places(cube, guide)
     result = estimate_of_pair(cube, guide, args.degradation)
     write_response(args.out, result, cube.wavelengths)
     for number, (gain, residual) in enumerate(zip(result.gains, result.residuals), 1):

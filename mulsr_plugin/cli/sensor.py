@@ -3,7 +3,8 @@
   mulsr estimate-sensor lr.tif --guide rgb.tif --out sensor.npz --figure sensor.png
 
 Prints what the two images say, or that they do not say it. The file is what option files take for the methods without
-training, as degradation: sensor.npz. The exit code is 1 if the blur cannot be known; then nothing is written.
+training, as degradation: sensor.npz, and what `mulsr infer --sensor` and `mulsr simulate --degradation` take. The exit
+code is 1 if the blur cannot be known; then nothing is written.
 """
 
 from __future__ import annotations

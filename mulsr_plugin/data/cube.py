@@ -43,6 +43,10 @@ class GeoReference:
         return GeoReference((a, b, a * left + b * top + c, d, e, d * left + e * top + f), self.crs)
 
 
+class Doubt(str):
+    """A note on which the result depends and which may be wrong: logged as a warning."""
+
+
 @dataclass(frozen=True)
 class Cube:
     """One spectral image as its source holds it.
@@ -55,8 +59,8 @@ class Cube:
         source (str): Where the values come from, for people.
         geo (GeoReference | None): Where the image lies on the ground, where known. Default: None.
         bad_bands (tuple[int]): Bands, from 0, that the file itself marks as bad. Default: ().
-        notes (tuple[str]): Sentences on what a reader has assumed or changed, such as units or scale. Default: ().
-        warnings (tuple[str]): The same, where the values are wrong if the assumption is. Default: ().
+        notes (tuple[str]): Sentences on what a reader has assumed or changed, such as units or scale; those that decide
+            the result and may be wrong are a ``Doubt``. Default: ().
         axes_from (str): Where a reader took the order of rows, columns and bands from. Default: ''.
     """
 
@@ -68,7 +72,6 @@ class Cube:
     geo: GeoReference | None = None
     bad_bands: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
     axes_from: str = ''
 
     @property
@@ -83,9 +86,14 @@ class Cube:
         return f'{"x".join(map(str, self.values.shape))} (rows x columns x bands{source})'
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """The notes that decide the result and may be wrong."""
+        return tuple(note for note in self.notes if isinstance(note, Doubt))
+
+    @property
     def report(self) -> tuple[str, ...]:
         """What a command says of an image that it has read, a line each: size, notes and warnings."""
-        return (self.size_text, *self.notes, *(f'Warning: {warning}' for warning in self.warnings))
+        return (self.size_text, *(f'Warning: {note}' if isinstance(note, Doubt) else note for note in self.notes))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mulsr_plugin.data.cube import CubeArray
+from mulsr_plugin.data.error_maps import error_map, highest_error_shown, is_clipped
 
 # Centres of red, green and blue in nm, and how far around them bands are averaged.
 _VISIBLE_CENTRES = (650.0, 550.0, 450.0)
@@ -79,7 +80,8 @@ def comparison_panel(
 
     All pictures share one stretch, that of the reference (of the result if there is none). The error of a pixel is the
     root mean square over bands, in the unit of the cubes; its colours run up to the 99.5 percentile. Small cubes are
-    enlarged by whole factors, pixels of the input are shown as squares.
+    enlarged by whole factors, pixels of the input are shown as squares. Labels state sizes, bands and scale, and a line
+    below which bands are shown as red, green and blue.
 
     Args:
         result (ndarray | Tensor): (H, W, L) float.
@@ -99,13 +101,16 @@ def comparison_panel(
     size = _panel_size(*values.shape[:2])
     panels = []
     if lq is not None:
-        label = 'Input {} x {}'.format(*as_array(lq).shape[:2])
+        label = 'Input {} x {} x {}'.format(*as_array(lq).shape)
         panels.append(_labelled(_resize(false_colour(lq, wavelengths, limits), size), label))
-    panels.append(_labelled(_resize(false_colour(result, wavelengths, limits), size), 'Result'))
+    label = 'Result {} x {} x {}'.format(*values.shape)
+    if lq is not None:
+        label += f', x{values.shape[0] // as_array(lq).shape[0]}'
+    panels.append(_labelled(_resize(false_colour(result, wavelengths, limits), size), label))
     if reference is not None:
         panels.append(_labelled(_resize(false_colour(reference, wavelengths, limits), size), 'Reference'))
         panels.append(_error_panel(values, as_array(reference), size))
-    return np.concatenate(panels, axis=1)
+    return _with_caption(np.concatenate(panels, axis=1), shown_bands(values.shape[2], wavelengths))
 
 
 def results_panel(
@@ -145,7 +150,7 @@ def results_panel(
     below = blank if guide is None else _labelled(_resize(guide_picture(guide), size), 'Guide')
     maps = [_labelled(_error_picture(error, highest, size), f'{label}: error') for label, error in errors.items()]
     bar = np.full_like(blank, _BACKGROUND)
-    scale = _colour_bar(size[0], highest)[:, : bar.shape[1]]
+    scale = _colour_bar(size[0], highest, is_clipped(list(errors.values()), highest))[:, : bar.shape[1]]
     bar[-_MARGIN - size[0] : -_MARGIN, : scale.shape[1]] = scale
     return np.concatenate([np.concatenate(row, axis=1) for row in (upper, [below, *maps, bar])])
 
@@ -187,6 +192,29 @@ def _is_visible(wavelengths: Sequence[float] | None) -> bool:
     if wavelengths is None:
         return False
     return min(wavelengths) <= min(_VISIBLE_CENTRES) and max(wavelengths) >= max(_VISIBLE_CENTRES)
+
+
+def shown_bands(num_bands: int, wavelengths: Sequence[float] | None = None) -> str:
+    """Say which bands, from 1, :func:`false_colour` shows as red, green and blue.
+
+    Example:
+        >>> from mulsr_plugin.data.false_colour import shown_bands
+        >>> shown_bands(31, [400 + 10 * band for band in range(31)])
+        'Bands shown: red 24-28 (630-670 nm), green 14-18 (530-570 nm), blue 4-8 (430-470 nm)'
+        >>> shown_bands(7)
+        'Bands shown: red 6, green 4, blue 2'
+    """
+    texts = []
+    for bands in _channel_bands(num_bands, wavelengths):
+        text = _span(bands[0] + 1, bands[-1] + 1)
+        if wavelengths is not None:
+            text += f' ({_span(wavelengths[bands[0]], wavelengths[bands[-1]])} nm)'
+        texts.append(text)
+    return 'Bands shown: red {}, green {}, blue {}'.format(*texts)
+
+
+def _span(first: float, last: float) -> str:
+    return f'{first:.4g}' if first == last else f'{first:.4g}-{last:.4g}'
 
 
 def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[np.ndarray]:
@@ -244,44 +272,20 @@ def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
     return np.pad(picture, ((0, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), constant_values=_BACKGROUND)
 
 
+def _with_caption(picture: np.ndarray, text: str) -> np.ndarray:
+    """Add a line of text below a picture."""
+    scale = min(0.5, 0.5 * (picture.shape[1] - 2 * _MARGIN) / _text_width(text, 0.5))
+    strip = np.full((24, picture.shape[1], 3), _BACKGROUND, np.uint8)
+    _write(strip, text, (_MARGIN, 16), scale)
+    return np.concatenate([picture, strip])
+
+
 def _error_panel(result: np.ndarray, reference: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     error = error_map(result, reference)
     highest = highest_error_shown([error])
-    picture = np.concatenate([_error_picture(error, highest, size), _colour_bar(size[0], highest)], axis=1)
+    bar = _colour_bar(size[0], highest, is_clipped([error], highest))
+    picture = np.concatenate([_error_picture(error, highest, size), bar], axis=1)
     return _labelled(picture, 'Error (RMSE over bands)')
-
-
-def error_map(result: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Compute the root mean square error over bands of every pixel.
-
-    Args:
-        result (ndarray): (H, W, L) float.
-        reference (ndarray): Same shape and unit.
-
-    Returns:
-        ndarray: float32 (H, W), in the unit of the cubes.
-
-    Raises:
-        ValueError: Shapes differ.
-    """
-    if result.shape != reference.shape:
-        raise ValueError(
-            f'The result has shape {result.shape} and the reference {reference.shape}; they must be equal.'
-        )
-    return np.sqrt(np.mean(np.square(result.astype(np.float32) - reference.astype(np.float32)), axis=-1))
-
-
-def highest_error_shown(errors: Sequence[np.ndarray]) -> float:
-    """Return the error at the upper end of the colour scale, for one map or common to several: the 99.5 percentile.
-
-    Args:
-        errors (Sequence[ndarray]): Maps (H, W) from :func:`error_map`; values that are not finite are left out.
-
-    Returns:
-        float: Positive, also for maps without an error.
-    """
-    finite = np.concatenate([error[np.isfinite(error)] for error in errors])
-    return max(float(np.percentile(finite, _STRETCH_PERCENTILES[1])) if finite.size else 0.0, 1e-6)
 
 
 def _error_picture(error: np.ndarray, highest: float, size: tuple[int, int]) -> np.ndarray:
@@ -294,8 +298,8 @@ def _error_colours(levels: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
 
-def _colour_bar(height: int, highest: float) -> np.ndarray:
-    """Draw the colours of the error map with five numbered ticks."""
+def _colour_bar(height: int, highest: float, clipped: bool = False) -> np.ndarray:
+    """Draw the colours of the error map with five numbered ticks, and an arrow at its end if errors go beyond it."""
     scale = 0.8 * _text_scale(height)
     number_format = '.3f' if highest >= 0.01 else '.1e'
     numbers = [format(highest * step / 4, number_format) for step in range(5)]
@@ -305,6 +309,12 @@ def _colour_bar(height: int, highest: float) -> np.ndarray:
     levels = np.linspace(255, 0, height).round().astype(np.uint8)
     picture[:, gap : gap + bar] = _error_colours(np.repeat(levels[:, None], bar, axis=1))
     text_height = round(22 * scale)
+    if clipped:
+        picture[:bar, gap : gap + bar] = _BACKGROUND
+        corners = np.array([[gap, bar - 1], [gap + bar - 1, bar - 1], [gap + bar // 2, 0]], np.int32)
+        cv2.fillConvexPoly(
+            picture, corners, [int(value) for value in _error_colours(np.array([[255]], np.uint8))[0, 0]]
+        )
     for step, number in enumerate(numbers):
         row = round((height - 1) * (1 - step / 4))
         picture[row, gap + bar : gap + bar + gap // 2] = _INK

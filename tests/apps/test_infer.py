@@ -111,7 +111,8 @@ def test_result_is_the_network_s_in_the_units_of_the_cube(job, log):
     # rounded to whole numbers, half a step at most
     assert np.abs(result.values / 2047 - expected_result(job)).max() <= 0.5 / 2047 + 1e-5
     assert max(abs(report.shift.down), abs(report.shift.right)) < 0.5
-    assert not any(line.startswith('WARNING') for line in log)
+    # that an untrained network is not consistent is said
+    assert not any(line.startswith('WARNING') and 'consistency is poor' not in line for line in log)
     preview = cv2.imread(str(job.preview))
     assert preview.ndim == 3
     assert preview.std() > 1
@@ -162,7 +163,7 @@ def test_network_without_a_guide_needs_none(job, unguided, log):
         expected = net(low)[0].permute(1, 2, 0).clamp(0, 1).numpy()
     result = read_cube(job.output).values / 2047
     assert np.abs(result - expected).max() <= 0.5 / 2047 + 1e-5
-    assert not any('WARNING' in line for line in log)
+    assert not any('WARNING' in line and 'consistency is poor' not in line for line in log)
     # given all the same it tells the scale, and that it is not used is said
     report = infer(changed(job, weights=weights, option_file=options, force=True))
     np.testing.assert_array_equal(read_cube(job.output).values / 2047, result)

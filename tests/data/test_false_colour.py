@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mulsr_plugin.data.false_colour import comparison_panel, false_colour, results_panel, stretch_limits
+from mulsr_plugin.data.error_maps import angle_map, highest_error_shown, is_clipped
+from mulsr_plugin.data.false_colour import comparison_panel, false_colour, results_panel, shown_bands, stretch_limits
 
 VISIBLE = [400.0 + 10 * band for band in range(31)]
 UNIT = np.array([[0.0, 1.0]] * 3)
@@ -77,7 +78,7 @@ def test_panels_are_large_enough_to_read_and_small_enough_to_store(side, panel):
     cube = np.random.default_rng(0).random((side, side, 3)).astype(np.float32)
     picture = comparison_panel(cube, None, cube[::4, ::4])
     assert picture.shape[1] == 2 * (panel + 16)
-    assert panel + 20 <= picture.shape[0] <= 1.15 * panel + 20
+    assert panel + 44 <= picture.shape[0] <= 1.15 * panel + 44
 
 
 def test_panel_parts_share_the_stretch_of_the_reference():
@@ -86,7 +87,7 @@ def test_panel_parts_share_the_stretch_of_the_reference():
     result = reference / 2
     picture = comparison_panel(result, reference, reference[::8, ::8], VISIBLE)
     limits = stretch_limits(reference, VISIBLE)
-    parts = [picture[-8 - 256 : -8, left : left + 256] for left in (8, 272 + 8, 544 + 8)]
+    parts = [picture[-32 - 256 : -32, left : left + 256] for left in (8, 272 + 8, 544 + 8)]
     np.testing.assert_array_equal(parts[0][::8, ::8], false_colour(reference[::8, ::8], VISIBLE, limits))
     np.testing.assert_array_equal(parts[1], false_colour(result, VISIBLE, limits))
     np.testing.assert_array_equal(parts[2], false_colour(reference, VISIBLE, limits))
@@ -95,10 +96,45 @@ def test_panel_parts_share_the_stretch_of_the_reference():
 def test_error_map_grows_brighter_with_the_error():
     reference = np.zeros((256, 256, 4), np.float32)
     result = np.broadcast_to(np.linspace(0, 0.2, 256, dtype=np.float32)[:, None], (256, 256))[..., None] + reference
-    error = comparison_panel(result, reference)[-8 - 256 : -8, 544 + 8 : 544 + 8 + 256].astype(float)
+    error = comparison_panel(result, reference)[-32 - 256 : -32, 544 + 8 : 544 + 8 + 256].astype(float)
     luminance = error[:, 0] @ [0.299, 0.587, 0.114]
     assert luminance[-1] - luminance[0] > 100
     assert (np.diff(luminance[::16]) > 0).all()
+
+
+def test_one_scale_serves_all_maps_and_the_worst_does_not_decide():
+    rng = np.random.default_rng(0)
+    good, fair, bad = (rng.uniform(0, top, (40, 50)) for top in (0.01, 0.02, 0.9))
+    assert highest_error_shown([good, bad, fair]) == pytest.approx(0.02, rel=0.02)
+    assert highest_error_shown([good, bad]) == pytest.approx((0.01 * 0.9) ** 0.5, rel=0.02)
+    assert highest_error_shown([np.zeros((4, 4)), good]) == pytest.approx(0.01, rel=0.02)
+    assert highest_error_shown([np.zeros((4, 4))]) > 0
+    assert is_clipped([good, bad], 0.02) and not is_clipped([good], 0.02)
+
+
+def test_clipped_scales_end_in_an_arrow():
+    reference = np.zeros((256, 256, 4), np.float32)
+    result = reference.copy()
+    result[:, 128:] = 0.1
+    even = comparison_panel(result, reference)
+    result[0, 0] = 0.9
+    pointed = comparison_panel(result, reference)
+    bar = slice(3 * 272 - 8, 3 * 272 + 60)
+    corner = np.argwhere((even != pointed).any(axis=-1))
+    assert corner.size and (even[:60, bar] != pointed[:60, bar]).any()
+
+
+def test_spectral_angles_of_known_spectra():
+    reference = np.zeros((1, 4, 2)) + [1.0, 0.0]
+    result = np.array([[[2.0, 0.0], [0.3, 0.3], [0.0, 1.0], [0.0, 0.0]]])
+    np.testing.assert_allclose(angle_map(result, reference), [[0, 45, 90, 0]], atol=1e-4)
+
+
+def test_bands_and_sizes_are_stated():
+    assert shown_bands(102).startswith('Bands shown: red 85, green 5')
+    cube = np.random.default_rng(0).random((64, 64, 31)).astype(np.float32)
+    picture = comparison_panel(cube, lq=cube[::8, ::8], wavelengths=VISIBLE)
+    assert (picture[-24:].min(axis=-1) < 100).any()
 
 
 def test_labels_are_written():

@@ -17,11 +17,11 @@ from typing import Any, TypeVar, cast
 import cv2
 import numpy as np
 
+from mulsr_plugin.apps.benchmark.places import Area, Pixel, choose_area, choose_pixels
 from mulsr_plugin.data.cube import CubeArray
-from mulsr_plugin.data.false_colour import as_array, error_map, false_colour, highest_error_shown, stretch_limits
+from mulsr_plugin.data.error_maps import angle_map, error_map, highest_error_shown, is_clipped
+from mulsr_plugin.data.false_colour import as_array, false_colour, stretch_limits
 
-Pixel = tuple[int, int]
-Area = tuple[int, int, int, int]
 Drawing = TypeVar('Drawing', bound=Callable[..., Any])
 
 REFERENCE_LABEL = 'Ground truth'
@@ -56,6 +56,7 @@ _STYLE = {
     'pdf.fonttype': 42,  # text stays text, as publishers ask
 }
 _DPI = 300
+_MAPS = {'RMSE over bands': error_map, 'Spectral angle (degrees)': angle_map}
 _PANEL = 1.5  # inches, width of a picture
 _LABEL_WIDTH = 18  # characters in one line of a label
 _MARKER_AREAS = (25.0, 260.0)  # square points
@@ -75,7 +76,7 @@ class EntryStyle:
     colour: str
     line: str
     marker: str
-    width: float = 1.0
+    width: float = 1.4
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def entry_styles(labels: Sequence[str]) -> dict[str, EntryStyle]:
         # Neighbouring entries differ in line too, for readers of a grey print; no pair of both repeats before 28.
         colour, line = OTHER_COLOURS[index % len(OTHER_COLOURS)], LINE_STYLES[(index + 1) % len(LINE_STYLES)]
         styles[label] = EntryStyle(colour, line, MARKERS[1 + index % (len(MARKERS) - 1)])
-    return {label: styles.get(label, EntryStyle(MAIN_COLOUR, '-', MARKERS[0], 1.6)) for label in labels}
+    return {label: styles.get(label, EntryStyle(MAIN_COLOUR, '-', MARKERS[0], 1.8)) for label in labels}
 
 
 @_styled
@@ -137,10 +138,11 @@ def result_figure(
     captions: Mapping[str, str] | None = None,
     max_columns: int = 6,
 ) -> Any:
-    """Draw the results for one scene: whole pictures, an enlarged area, and error maps with one colour bar.
+    """Draw the results for one scene: whole pictures, an enlarged area, maps of the error and of the spectral angle.
 
-    All pictures share the stretch of the reference. The error of a pixel is the root mean square over bands; its
-    colours run up to the 99.5 percentile over all results.
+    All pictures share the stretch of the reference. The error of a pixel is the root mean square over bands. Maps of
+    one kind share a colour bar that the worst result does not decide, see ``highest_error_shown``; where a map goes
+    beyond it, the bar ends in an arrow.
 
     Args:
         results (Mapping[str, ndarray | Tensor]): Cubes (H, W, L) by label, in their order.
@@ -160,8 +162,11 @@ def result_figure(
     """
     _check_entries(results)
     truth = as_array(reference)
-    area = _checked_area(area, truth)
-    errors = {label: error_map(as_array(cube), truth) for label, cube in results.items()}
+    maps = {
+        quantity: {label: measure(as_array(cube), truth) for label, cube in results.items()}
+        for quantity, measure in _MAPS.items()
+    }
+    area = _checked_area(area, truth, list(maps['RMSE over bands'].values()))
     limits = stretch_limits(truth, wavelengths)
     pictures = {label: false_colour(cube, wavelengths, limits) for label, cube in results.items()}
     pictures[REFERENCE_LABEL] = false_colour(truth, wavelengths, limits)
@@ -170,7 +175,7 @@ def result_figure(
         small, size = false_colour(lq, wavelengths, limits), (truth.shape[1], truth.shape[0])
         pictures = {'Input': cv2.resize(small, size, interpolation=cv2.INTER_NEAREST), **pictures}
         captions['Input'] = f'{small.shape[0]} x {small.shape[1]}'
-    return _draw_results(pictures, errors, area, captions, max_columns)
+    return _draw_results(pictures, maps, area, captions, max_columns)
 
 
 @_styled
@@ -216,12 +221,15 @@ def spectra_figure(
 
 
 @_styled
-def band_psnr_figure(psnr: Mapping[str, np.ndarray], wavelengths: Sequence[float] | None = None) -> Any:
+def band_psnr_figure(
+    psnr: Mapping[str, np.ndarray], wavelengths: Sequence[float] | None = None, scenes: int | None = None
+) -> Any:
     """Draw the PSNR of every band, as from :func:`band_psnr`.
 
     Args:
         psnr (Mapping[str, ndarray]): dB per band by label, (L,); bands without a finite value are left out.
         wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None; then bands are numbered from 1.
+        scenes (int): Number of scenes that values are means of, for the caption. Default: None, not said.
 
     Returns:
         matplotlib.figure.Figure: One line per entry.
@@ -236,18 +244,19 @@ def band_psnr_figure(psnr: Mapping[str, np.ndarray], wavelengths: Sequence[float
         raise ValueError(f'The entries have different numbers of bands, {lengths}; compare results for the same data.')
     finite = {label: np.where(np.isfinite(values), values, np.nan) for label, values in psnr.items()}
     figure, (axes,) = _new_figure(4.7, 3.0)
-    _draw_bands(axes, finite, wavelengths, 'PSNR (dB)')
+    _draw_bands(axes, finite, wavelengths, f'PSNR (dB){_of_scenes(scenes)}')
     _add_legend(figure, axes)
     return figure
 
 
 @_styled
-def cost_figure(entries: Mapping[str, EntryCost], cost_label: str) -> Any:
+def cost_figure(entries: Mapping[str, EntryCost], cost_label: str, scenes: int | None = None) -> Any:
     """Draw quality against cost on a logarithmic axis, with marker areas in proportion to the parameters.
 
     Args:
         entries (Mapping[str, EntryCost]): By label, in their order.
         cost_label (str): What the cost is, with its unit, such as ``'GFLOPs'``.
+        scenes (int): Number of scenes that values are means of, for the caption. Default: None, not said.
 
     Returns:
         matplotlib.figure.Figure: One marker per entry; a horizontal line for entries that cost nothing.
@@ -268,7 +277,7 @@ def cost_figure(entries: Mapping[str, EntryCost], cost_label: str) -> Any:
     axes.margins(y=0.12)
     axes.grid(True)
     axes.set_axisbelow(True)
-    axes.set(xlabel=cost_label, ylabel='PSNR (dB)')
+    axes.set(xlabel=cost_label, ylabel=f'PSNR (dB){_of_scenes(scenes)}')
     legend = _add_legend(figure, axes, 'Marker area: number of parameters' if most else None)
     for handle in legend.legend_handles:
         if hasattr(handle, 'set_sizes'):
@@ -314,103 +323,6 @@ def band_psnr(result: CubeArray, reference: CubeArray) -> np.ndarray:
         return -10.0 * np.log10(np.mean(np.square(difference), axis=(0, 1)))
 
 
-def choose_pixels(reference: CubeArray, count: int = 4) -> list[Pixel]:
-    """Choose pixels whose spectra vary much and differ from one another, far apart and inside of objects.
-
-    Spectra are means over small squares. A pixel scores by their standard deviation over bands, less the variation
-    among the pixels of the square. The first pixel has the highest score; each next one the highest product of score
-    and sine of its smallest spectral angle to those chosen, at a distance from these.
-
-    Args:
-        reference (ndarray | Tensor): (H, W, L) or (H, W).
-        count (int): Number of pixels. Default: 4.
-
-    Returns:
-        list[tuple[int, int]]: Different (row, column), in the order chosen.
-
-    Raises:
-        ValueError: The scene has fewer pixels.
-    """
-    cube = as_array(reference)
-    height, width, _ = cube.shape
-    if not 0 < count <= height * width:
-        raise ValueError(
-            f'{count} pixels were asked for in a scene of {height} x {width}; ask for at least 1, no more.'
-        )
-    side = max(3, min(height, width) // 40)
-    smooth, squares = _box_means(cube, side), _box_means(np.square(cube, dtype=np.float32), side)
-    texture = np.sqrt(np.maximum(squares - np.square(smooth), 0).mean(axis=-1))
-    variation = np.maximum(smooth.std(axis=-1) - 2 * texture, 0)
-    directions = smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-9)
-    contrast, distance = np.ones((height, width)), np.full((height, width), np.inf)
-    rows, columns = np.ogrid[:height, :width]
-    border = np.minimum(np.minimum(rows, height - 1 - rows), np.minimum(columns, width - 1 - columns))
-    inside = border >= min(side, border.max() // 2)
-    pixels: list[Pixel] = []
-    for _ in range(count):
-        # Where nothing scores, as in a grey scene, any other pixel will do.
-        score = variation * contrast * inside + 1e-12
-        apart = min(height, width) / 4
-        while not (distance > apart).any():
-            apart /= 2
-        row, column = divmod(int(np.argmax(score * (distance > apart))), width)
-        pixels.append((row, column))
-        distance = np.minimum(distance, np.hypot(rows - row, columns - column))
-        cosine = np.clip(directions @ directions[row, column], 0, 1)
-        contrast = np.minimum(contrast, np.sqrt(1 - cosine**2) + 1e-6)
-    return pixels
-
-
-def choose_area(reference: CubeArray, side: int | None = None) -> Area:
-    """Choose the square with the most detail: the highest sum of differences between neighbouring pixels.
-
-    Differences are those of the square root of the mean over bands, about as seen on a screen.
-
-    Args:
-        reference (ndarray | Tensor): (H, W, L) or (H, W).
-        side (int): Its side in pixels. Default: None, a fifth of the shorter side of the scene, at least 8.
-
-    Returns:
-        tuple[int, int, int, int]: Top, left, height, width.
-    """
-    brightness: np.ndarray = np.sqrt(np.maximum(np.nan_to_num(as_array(reference).mean(axis=-1, dtype=np.float64)), 0))
-    shorter = min(brightness.shape)
-    side = min(side or max(8, shorter // 5), shorter)
-    slopes = np.zeros_like(brightness)
-    slopes[1:] += np.abs(np.diff(brightness, axis=0))
-    slopes[:, 1:] += np.abs(np.diff(brightness, axis=1))
-    sums = np.pad(slopes, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    detail = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    top, left = np.unravel_index(int(np.argmax(detail)), detail.shape)
-    return int(top), int(left), side, side
-
-
-def figures_to_tensorboard(folder: Path, log_dir: Path | None = None) -> int:
-    """Write the PNG figures of a benchmark to TensorBoard, one image each under its file name.
-
-    Args:
-        folder (Path): Folder of the benchmark, with its ``figures/``.
-        log_dir (Path): Folder of the event file. Default: None, ``tb_logger/`` in ``folder``.
-
-    Returns:
-        int: Number of figures written.
-
-    Raises:
-        ValueError: A file cannot be read.
-    """
-    from torch.utils.tensorboard import SummaryWriter
-
-    files = sorted((Path(folder) / 'figures').glob('**/*.png'))
-    with SummaryWriter(str(log_dir or Path(folder) / 'tb_logger')) as writer:
-        for file in files:
-            tag = file.relative_to(Path(folder) / 'figures').with_suffix('').as_posix()
-            picture = cv2.imread(str(file))
-            if picture is None:
-                raise ValueError(f'{file} is not a readable picture; remove it, or draw the figures again.')
-            writer.add_image(f'figures/{tag}', picture[..., ::-1].copy(), dataformats='HWC')
-    return len(files)
-
-
 def _check_entries(entries: Mapping[str, Any]) -> None:
     if not entries:
         raise ValueError('There are no entries to draw; give at least one.')
@@ -434,9 +346,9 @@ def _check_pixels(pixels: Sequence[Pixel], cube: np.ndarray) -> None:
             )
 
 
-def _checked_area(area: Area | None, cube: np.ndarray) -> Area:
+def _checked_area(area: Area | None, cube: np.ndarray, errors: Sequence[np.ndarray]) -> Area:
     if area is None:
-        return choose_area(cube)
+        return choose_area(cube, errors=errors)
     top, left, height, width = area
     if top < 0 or left < 0 or min(height, width) < 1 or top + height > cube.shape[0] or left + width > cube.shape[1]:
         raise ValueError(
@@ -444,12 +356,6 @@ def _checked_area(area: Area | None, cube: np.ndarray) -> Area:
             'choose one inside.'
         )
     return area
-
-
-def _box_means(cube: np.ndarray, side: int) -> np.ndarray:
-    """Return the means over squares around every pixel, (H, W, L)."""
-    bands = (np.nan_to_num(cube[..., band]).astype(np.float32) for band in range(cube.shape[-1]))
-    return np.stack([cv2.blur(band, (side, side), borderType=cv2.BORDER_REFLECT) for band in bands], axis=-1)
 
 
 def _new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Any, Any]:
@@ -470,42 +376,59 @@ def _wrapped(label: str) -> str:
 
 def _draw_results(
     pictures: Mapping[str, np.ndarray],
-    errors: Mapping[str, np.ndarray],
+    maps: Mapping[str, Mapping[str, np.ndarray]],
     area: Area,
     captions: Mapping[str, str],
     max_columns: int,
 ) -> Any:
-    """Draw the pictures in blocks of at most ``max_columns`` columns and three rows."""
-    from matplotlib.patches import Rectangle
-
+    """Draw the pictures in blocks of at most ``max_columns`` columns and a row for each thing that is shown."""
     blocks = -(-len(pictures) // max_columns)
     columns = -(-len(pictures) // blocks)
-    top, left, height, width = area
+    _, _, height, width = area
     whole_height, whole_width = next(iter(pictures.values())).shape[:2]
     # shallow or narrow pictures get cells that are neither
     whole, enlarged = (min(max(ratio, 0.7), 1.6) for ratio in (whole_height / whole_width, height / width))
-    heights = np.array([whole, enlarged, whole] * blocks)
+    rows = [whole, enlarged, *[whole] * len(maps)]
+    heights = np.array(rows * blocks)
     figure, axes = _new_figure(_PANEL, _PANEL * heights.mean(), len(heights), columns, height_ratios=heights)
-    highest = highest_error_shown(list(errors.values()))
+    highest = {quantity: highest_error_shown(list(errors.values())) for quantity, errors in maps.items()}
     for panel, ratio in zip(axes, heights.repeat(columns)):
         panel.set_axis_off()
         panel.set(box_aspect=ratio, adjustable='datalim')
+    shown: dict[str, Any] = {}
     for index, (label, picture) in enumerate(pictures.items()):
-        first = 3 * (index // columns) * columns + index % columns
-        upper, middle, lower = axes[first : first + 3 * columns : columns]
+        first = len(rows) * (index // columns) * columns + index % columns
+        upper, middle, *lower = axes[first : first + len(rows) * columns : columns]
         upper.set_title('\n'.join(filter(None, [_wrapped(label), captions.get(label)])))
-        upper.imshow(picture, interpolation='nearest')  # what is seen are the pixels
-        for colour, line in (('black', 2.0), ('white', 1.0)):  # seen on dark and on bright ground
-            corner = (left - 0.5, top - 0.5)
-            upper.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line))
-        middle.imshow(picture[top : top + height, left : left + width], interpolation='nearest')
-        if label in errors:
-            error = np.nan_to_num(errors[label], nan=highest, posinf=highest)
-            shown = lower.imshow(error, ERROR_COLOURS, interpolation='nearest', vmin=0, vmax=highest)
-    # the last cell is that of the ground truth, which has no error
-    bar = figure.colorbar(shown, cax=lower.inset_axes((0.05, 0.03, 0.1, 0.94)))
-    bar.set_label('RMSE over bands', labelpad=4)
+        _draw_picture(upper, middle, picture, area)
+        for cell, (quantity, errors) in zip(lower, maps.items()):
+            if label in errors:
+                error = np.nan_to_num(errors[label], nan=np.inf).clip(0, 2 * highest[quantity])
+                shown[quantity] = cell.imshow(
+                    error, ERROR_COLOURS, interpolation='nearest', vmin=0, vmax=highest[quantity]
+                )
+    # the last cells are those of the ground truth, which has no error
+    for cell, (quantity, errors) in zip(lower, maps.items()):
+        extend = 'max' if is_clipped(list(errors.values()), highest[quantity]) else 'neither'
+        bar = figure.colorbar(shown[quantity], cax=cell.inset_axes((0.05, 0.03, 0.1, 0.94)), extend=extend)
+        bar.set_label(quantity, labelpad=4)
     return figure
+
+
+def _draw_picture(whole: Any, enlarged: Any, picture: np.ndarray, area: Area) -> None:
+    """Draw a picture with a frame around the area, and the area in a cell of its own."""
+    from matplotlib.patches import Rectangle
+
+    top, left, height, width = area
+    whole.imshow(picture, interpolation='nearest')  # what is seen are the pixels
+    for colour, line in (('black', 2.0), ('white', 1.0)):  # seen on dark and on bright ground
+        corner = (left - 0.5, top - 0.5)
+        whole.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line))
+    enlarged.imshow(picture[top : top + height, left : left + width], interpolation='nearest')
+
+
+def _of_scenes(scenes: int | None) -> str:
+    return '' if scenes is None else f', {"1 scene" if scenes == 1 else f"mean of {scenes} scenes"}'
 
 
 def _letter(index: int) -> str:
@@ -527,15 +450,15 @@ def _draw_pixel_map(axes: Any, picture: np.ndarray, pixels: Sequence[Pixel]) -> 
 
 
 def _draw_bands(axes: Any, lines: Mapping[str, np.ndarray], wavelengths: Sequence[float] | None, quantity: str) -> None:
-    """Draw one line per entry over the bands; the ground truth and the main entry above the others."""
+    """Draw one line per entry over the bands; the ground truth, thin, above all others and the main entry below it."""
     bands = len(next(iter(lines.values())))
     if wavelengths is not None and len(wavelengths) != bands:
         raise ValueError(f'wavelengths has {len(wavelengths)} entries for {bands} bands; give one in nm per band.')
     x = np.arange(1, bands + 1) if wavelengths is None else np.asarray(wavelengths, float)
     styles = entry_styles([label for label in lines if label != REFERENCE_LABEL])
     for label, values in lines.items():
-        style = styles.get(label, EntryStyle(REFERENCE_COLOUR, '-', '', 1.6))
-        above = 3 if style.colour == MAIN_COLOUR else 2.5 if label == REFERENCE_LABEL else 2
+        style = styles.get(label, EntryStyle(REFERENCE_COLOUR, '-', '', 0.8))
+        above = 3 if label == REFERENCE_LABEL else 2.5 if style.colour == MAIN_COLOUR else 2
         options = {'color': style.colour, 'linestyle': style.line, 'linewidth': style.width, 'zorder': above}
         axes.plot(x, values, label=_wrapped(label), marker=style.marker if bands == 1 else '', **options)
     axes.grid(True)

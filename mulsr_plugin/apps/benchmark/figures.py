@@ -8,14 +8,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from basicsr.data import build_dataset
 from basicsr.utils import get_root_logger
 
 from mulsr_plugin.apps.benchmark.drawing import (
-    Area,
     EntryCost,
-    Pixel,
     band_psnr,
     band_psnr_figure,
     cost_figure,
@@ -23,6 +22,7 @@ from mulsr_plugin.apps.benchmark.drawing import (
     save_figure,
     spectra_figure,
 )
+from mulsr_plugin.apps.benchmark.places import Area, Pixel
 from mulsr_plugin.models.validation import central_crop
 
 _SHOWN_IMAGES = 2
@@ -97,6 +97,32 @@ def _chosen(names: Sequence[str] | None, known: Sequence[str], kind: str, folder
     return [name for name in known if names is None or name in names]
 
 
+def figures_to_tensorboard(folder: Path, log_dir: Path | None = None) -> int:
+    """Write the PNG figures of a benchmark to TensorBoard, one image each under its file name.
+
+    Args:
+        folder (Path): Folder of the benchmark, with its ``figures/``.
+        log_dir (Path): Folder of the event file. Default: None, ``tb_logger/`` in ``folder``.
+
+    Returns:
+        int: Number of figures written.
+
+    Raises:
+        ValueError: A file cannot be read.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    files = sorted((Path(folder) / 'figures').glob('**/*.png'))
+    with SummaryWriter(str(log_dir or Path(folder) / 'tb_logger')) as writer:
+        for file in files:
+            tag = file.relative_to(Path(folder) / 'figures').with_suffix('').as_posix()
+            picture = cv2.imread(str(file))
+            if picture is None:
+                raise ValueError(f'{file} is not a readable picture; remove it, or draw the figures again.')
+            writer.add_image(f'figures/{tag}', picture[..., ::-1].copy(), dataformats='HWC')
+    return len(files)
+
+
 class _Figures:
     """What one data set of a benchmark holds, and its figures."""
 
@@ -121,7 +147,7 @@ class _Figures:
             points = {entry: self._point(list(rows.values()), cost) for entry, rows in self.rows.items()}
             known = {entry: point for entry, point in points.items() if point is not None}
             if known:
-                files += self._save(cost_figure(known, label), f'psnr_against_{suffix}')
+                files += self._save(cost_figure(known, label, len(self.images)), f'psnr_against_{suffix}')
         return files
 
     def write_cubes(self, shown: Sequence[str], pixels: Sequence[Pixel] | None, area: Area | None) -> list[Path]:
@@ -147,7 +173,7 @@ class _Figures:
                 files += self._save(figure, f'{image}_results')
                 files += self._save(spectra_figure(cubes, gt, pixels, wavelengths), f'{image}_spectra')
         means = {entry: np.mean(values, axis=0) for entry, values in per_band.items()}
-        return files + self._save(band_psnr_figure(means, wavelengths), 'psnr_per_band')
+        return files + self._save(band_psnr_figure(means, wavelengths, len(self.images)), 'psnr_per_band')
 
     def _point(self, rows: Sequence[Mapping[str, Any]], cost: str) -> EntryCost | None:
         """Return the mean PSNR and mean cost of an entry; None if either is unknown."""

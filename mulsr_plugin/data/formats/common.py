@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mulsr_plugin.data.cube import Cube, GeoReference, check_cube
+from mulsr_plugin.data.cube import Cube, Doubt, GeoReference, check_cube
 from mulsr_plugin.data.formats.axes import AXES, arrange
 from mulsr_plugin.data.formats.errors import FormatError
 from mulsr_plugin.data.formats.radiometry import as_default_range, clipped, default_scale, physical_values, scale_of
@@ -131,9 +131,8 @@ def to_cube(path: Path, raw: RawImage, options: ReadOptions) -> Cube:
         values = clipped(values, scale, notes)
     wavelengths = raw.wavelengths or None
     check_cube(path.name, values, scale, wavelengths)
-    return Cube(
-        values, scale, wavelengths, None, path.name, raw.geo, raw.bad_bands, tuple(notes), tuple(warnings), axes_from
-    )
+    notes += map(Doubt, warnings)
+    return Cube(values, scale, wavelengths, None, path.name, raw.geo, raw.bad_bands, tuple(notes), axes_from)
 
 
 def _without_bad_bands(path: Path, raw: RawImage) -> RawImage:

@@ -19,6 +19,7 @@ import numpy as np
 
 from mulsr_plugin.data.cube import NO_REFERENCE, Cube, SceneCubes, SourceScene
 from mulsr_plugin.data.formats import read_cube, scene_key
+from mulsr_plugin.data.registration import note_on_places
 from mulsr_plugin.data.sources.wald import cut, reduced_resolution
 from mulsr_plugin.utils.files import PathLike
 
@@ -169,7 +170,8 @@ def scale_of_pair(cube_size: Sequence[int], guide_size: Sequence[int]) -> int:
 
 def _load_full(pair: PairFiles) -> SceneCubes:
     cube, guide, _ = pair.load()
-    return SceneCubes(lq=cube, rgb=guide)
+    note = note_on_places(cube, guide)
+    return SceneCubes(lq=cube if note is None else replace(cube, notes=(*cube.notes, note)), rgb=guide)
 
 
 def _load_reduced(pair: PairFiles, rows: tuple[float, float], degradation: Mapping[str, Any] | str) -> SceneCubes:

@@ -20,17 +20,16 @@ from mulsr_plugin.apps.benchmark.drawing import (
     EntryCost,
     band_psnr,
     band_psnr_figure,
-    choose_area,
-    choose_pixels,
     cost_figure,
     entry_styles,
-    figures_to_tensorboard,
     result_figure,
     save_figure,
     spectra_figure,
 )
-from mulsr_plugin.apps.benchmark.figures import write_benchmark_figures
+from mulsr_plugin.apps.benchmark.figures import figures_to_tensorboard, write_benchmark_figures
+from mulsr_plugin.apps.benchmark.places import choose_area, choose_pixels
 from mulsr_plugin.apps.side_by_side import find_cube
+from mulsr_plugin.data.error_maps import angle_map
 from mulsr_plugin.data.false_colour import false_colour, stretch_limits
 
 VISIBLE = [400.0 + 10 * band for band in range(31)]
@@ -154,6 +153,27 @@ def test_pixels_of_a_grey_and_of_an_undefined_scene_are_still_different():
         choose_pixels(np.zeros((2, 2, 3)), 5)
 
 
+def test_area_is_where_the_results_differ():
+    scene = np.random.default_rng(0).random((50, 70, 3)).astype(np.float32)
+    good, bad, broken = (np.full((50, 70), 0.01) for _ in range(3))
+    bad[30:40, 50:60] = 0.03
+    broken[5:15, 5:15] = 0.9  # one bad result alone does not decide
+    top, left, _, _ = choose_area(scene, errors=[good, bad, bad, broken])
+    assert abs(top - 30) <= 1 and abs(left - 50) <= 1
+
+
+def test_ground_truth_is_drawn_above_the_results(reference, results):
+    figure = spectra_figure(results, reference, [(0, 0)], VISIBLE)
+    lines = lines_of(figure.axes[1])
+    others = [line.get_zorder() for label, line in lines.items() if label != 'Ground truth']
+    assert lines['Ground truth'].get_zorder() > max(others)
+
+
+def test_number_of_scenes_is_said():
+    assert band_psnr_figure({'MulSR': np.ones(3)}, scenes=6).axes[0].get_ylabel() == 'PSNR (dB), mean of 6 scenes'
+    assert cost_figure({'MulSR': EntryCost(40, 2)}, 'GFLOPs', 1).axes[0].get_ylabel() == 'PSNR (dB), 1 scene'
+
+
 def test_area_is_where_the_detail_is():
     scene = np.full((50, 70, 3), 0.5, np.float32)
     scene[30:40, 50:60] = np.indices((10, 10)).sum(0)[..., None] % 2
@@ -179,9 +199,13 @@ def test_result_figure_shows_every_entry_with_one_stretch_and_one_colour_scale(r
     np.testing.assert_allclose(maps[0].get_array(), 0.1, rtol=1e-5)
     np.testing.assert_allclose(maps[1].get_array(), 0.05, rtol=1e-5)
     for image in maps:
-        assert image.get_clim() == (0, pytest.approx(0.1))
+        assert image.get_clim() == (0, pytest.approx((0.1 * 0.05) ** 0.5, rel=1e-4))  # MulSR has no error here
     assert {image.get_cmap().name for image in maps} == {'viridis'}
     assert len(figure.findobj(lambda artist: getattr(artist, '_text', '') == 'RMSE over bands')) == 1
+    bars = {axes.get_ylabel(): axes._colorbar for axes in figure.findobj(lambda a: hasattr(a, '_colorbar'))}
+    assert {label: bar.extend for label, bar in bars.items()}['RMSE over bands'] == 'max'
+    angles = figure.axes[15 + 1].images[0].get_array()
+    np.testing.assert_allclose(angles, angle_map(results['Bicubic'], reference).clip(0, 2 * angles.max()), atol=1e-3)
     assert_no_overlaps(figure)
 
 
