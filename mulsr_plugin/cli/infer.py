@@ -21,13 +21,14 @@ from mulsr_plugin.cli.choices import CUBE_SUFFIXES, DEFAULT_HALO, METHODS, PRECI
 from mulsr_plugin.cli.parsing import CommandParser
 from mulsr_plugin.cli.reading import add_cube_arguments, add_guide_arguments, cube_options, reading_options
 from mulsr_plugin.cli.running import log
+from mulsr_plugin.utils.files import partial_folder
 from mulsr_plugin.utils.options import find_option_file
 
 if TYPE_CHECKING:
     from mulsr_plugin.apps.infer import InferenceJob
     from mulsr_plugin.models.inference import Progress
 
-INTERRUPTED = 'nothing half-written is left'
+INTERRUPTED = 'nothing half-written is left under the name of the result'
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -90,6 +91,12 @@ def run(args: argparse.Namespace) -> int:
     except torch.OutOfMemoryError as error:
         raise MemoryError(f'the GPU is full ({error}): give a smaller --tile-size or --bands-per-chunk 1.') from error
     return 0
+
+
+def after_failure(args: argparse.Namespace) -> list[str]:
+    """Say what a run that was stopped has kept."""
+    kept = partial_folder(Path(args.out).expanduser())
+    return [f'What is done lies in {kept}: the same command goes on from there.'] if kept.is_dir() else []
 
 
 def check_arguments(args: argparse.Namespace) -> None:

@@ -269,7 +269,9 @@ class _TiledStrips(ResultStrips):
 
     def _compute(self, number: int, part_done: Callable[[], None]) -> Tensor:
         rows, scale = self._spans[number], self._scale
-        strip = self._lq.new_empty(*self.shape[:2], (rows.last - rows.first) * scale, self.shape[3], dtype=torch.float32)
+        strip = self._lq.new_empty(
+            *self.shape[:2], (rows.last - rows.first) * scale, self.shape[3], dtype=torch.float32
+        )
         for columns in self._columns:
             inputs, place = self._run.inputs(self._lq, self._rgb, rows, columns, scale), 0
             shared: dict[str, Any] = {}

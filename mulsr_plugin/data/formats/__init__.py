@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mulsr_plugin.data.cube import Cube, check_cube, check_key
+from mulsr_plugin.data.formats.by_rows import EnviRows, NpyRows, RowFile, TiffRows
 from mulsr_plugin.data.formats.common import AXES, FormatError, RawImage, ReadOptions, Scale, read_numbers, to_cube
 from mulsr_plugin.data.formats.mat import read_mat, write_mat
 from mulsr_plugin.data.formats.numpy_files import read_npy, read_npz, write_npy, write_npz
@@ -58,6 +59,12 @@ WRITERS: dict[str, Callable[[Path, Cube], None]] = {
     **dict.fromkeys(('.tif', '.tiff'), write_tiff),
     '': write_band_folder,
 }
+ROW_FILES: dict[str, type[RowFile]] = {
+    '.npy': NpyRows,
+    **dict.fromkeys(('.hdr', '.dat', '.img', '.envi'), EnviRows),
+    **dict.fromkeys(('.tif', '.tiff'), TiffRows),
+}
+"""Of these formats files can be written some rows at a time."""
 # A folder of cubes may hold pictures of them too, which are not cubes.
 CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.tif', '.tiff')
 
