@@ -18,7 +18,6 @@ from mulsr_plugin.apps.simulation import Simulation, simulate
 from mulsr_plugin.apps.super_resolution import (
     InferenceReport,
     InferenceSettings,
-    in_units_of,
     named_weights,
     scale_of_images,
     super_resolve_cube,
@@ -141,8 +140,7 @@ def super_resolve(
     high = None if guide is None else _as_cube('guide', guide, value_scale=guide_value_scale, is_guide=True)
     named = named_weights(settings)
     scale = scale_of_images(low, high, settings, named)
-    image, report = super_resolve_cube(low, high, scale, settings, named, progress)
-    return in_units_of(low, image), report
+    return super_resolve_cube(low, high, scale, settings, named, progress)
 
 
 def degrade(

@@ -1,11 +1,13 @@
-"""Super-resolution of one image in memory, with every check that its inputs allow."""
+"""Super-resolution of one image, as a whole or strip by strip, with every check that its inputs allow."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,30 +15,31 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from mulsr_plugin.apps.consistency_report import log_judgement
+from mulsr_plugin import __version__
+from mulsr_plugin.apps.consistency import ConsistencyMeter, log_judgement
 from mulsr_plugin.apps.methods import choose_method
 from mulsr_plugin.apps.pair_checks import check_radiometry, check_registration, log_notes
 from mulsr_plugin.checkpoints.networks import WeightsFile, network_from_weights, read_weights
 from mulsr_plugin.checkpoints.shipped import find_weights
-from mulsr_plugin.data.cube import Cube
+from mulsr_plugin.data.cube import Cube, CubeForm
 from mulsr_plugin.data.registration import Shift
 from mulsr_plugin.data.sources.pair import scale_of_pair
 from mulsr_plugin.data.spectral_response import load_spectral_response
-from mulsr_plugin.metrics.consistency import calculate_spatial_consistency, calculate_spectral_consistency
 from mulsr_plugin.models.inference import (
     DEFAULT_HALO,
     Progress,
+    ResultStrips,
     Tile,
     TileDeviation,
-    apply_network,
     choose_bands_per_chunk,
     choose_tile,
     is_bandwise,
     is_guided,
     measure_tile_deviation,
+    result_strips,
     scale_of_network,
 )
-from mulsr_plugin.sensor.estimation import SensorEstimate
+from mulsr_plugin.sensor.estimation import SensorEstimate, estimate_sensor
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.options import read_option_file
 
@@ -88,10 +91,11 @@ class InferenceReport:
         scale (int): Scale factor.
         network (Mapping): Its block `network_g`.
         shift (Shift | None): Of the cube against the guide image; None where there is none or it could not be measured.
-        sensor (SensorEstimate | None): What the pair says of its sensors, for methods without weights. Default: None.
+        sensor (SensorEstimate | None): What the pair says of its sensors; None without a guide. Default: None.
         tile (Tile | None): How the image was cut; None for in one piece.
         deviation (TileDeviation | None): What the tiles have changed.
-        consistency (Mapping[str, float]): Consistency of the result with its inputs, by name.
+        consistency (Mapping[str, float]): Consistency of the result with its inputs, by name; the spectral ones by
+            the blur estimated from the pair, where it is known.
         quality (Mapping[str, float]): Metrics against a reference, by name, where one was given. Default: none.
     """
 
@@ -102,7 +106,7 @@ class InferenceReport:
     tile: Tile | None = None
     deviation: TileDeviation | None = None
     consistency: Mapping[str, float] = field(default_factory=dict)
-    sensor: SensorEstimate | None = None
+    sensor: SensorEstimate | None = field(default=None, compare=False)
     quality: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -145,6 +149,66 @@ def scale_of_images(
     return measured
 
 
+class SuperResolution:
+    """The super-resolution of one cube after all that needs the whole images, to be computed strip by strip.
+
+    Attributes:
+        shape (tuple[int, int, int]): Rows, columns and bands of the result.
+        rows (list[slice]): Rows of the result that each strip has.
+        identity (str): Digest of the images, the settings and the software that the values follow from.
+    """
+
+    def __init__(
+        self,
+        images: tuple[Cube, Cube | None],
+        strips: ResultStrips,
+        report: InferenceReport,
+        response: np.ndarray | None,
+        identity: str,
+    ) -> None:
+        self._cube, self._guide = images
+        self._strips, self._report, self._response = strips, report, response
+        self.shape, self.rows, self.identity = report.shape, strips.rows, identity
+
+    def compute(self, number: int, progress: Progress | None = None) -> np.ndarray:
+        """Compute a strip, (its rows, W, L), in the units and the type of the cube; see :func:`in_units_of`."""
+        return in_units_of(self._cube, self._strips.compute(number, progress).clamp_(0, 1)[0].permute(1, 2, 0))
+
+    def report(
+        self,
+        read: Callable[[int], np.ndarray],
+        value_scale: float,
+        see: Callable[[int, np.ndarray], None] | None = None,
+    ) -> InferenceReport:
+        """Measure the consistency of the finished result, and log it.
+
+        Args:
+            read (Callable): Returns a strip by its number, (its rows, W, L).
+            value_scale (float): Brings what it returns to [0, 1].
+            see (Callable | None): Called with number and values of each strip, float32 in [0, 1]. Default: None.
+
+        Returns:
+            InferenceReport: What was found out on the way.
+        """
+        guide = None if self._guide is None or self._response is None else unit_values(self._guide)
+        estimate = self._report.sensor
+        known = estimate.sensor if estimate is not None and estimate.known else None
+        meter = ConsistencyMeter(unit_values(self._cube), known, guide, self._response)
+        for number, rows in enumerate(self.rows):
+            values = np.multiply(read(number), np.float32(value_scale), dtype=np.float32, casting='unsafe')
+            meter.add(rows.start, values)
+            if see is not None:
+                see(number, values)
+        figures = meter.figures()
+        if known is None:
+            _log().info('No spectral consistency is given: the blur between result and cube is not known.')
+        for name, value in figures.items():
+            _log().info(f'{name}: {value:.4g}')
+        if known is not None:
+            log_judgement(figures['spectral consistency (RMSE)'], self._cube)
+        return replace(self._report, consistency=figures)
+
+
 def super_resolve_cube(
     cube: Cube,
     guide: Cube | None,
@@ -152,10 +216,8 @@ def super_resolve_cube(
     settings: InferenceSettings,
     weights: WeightsFile | None = None,
     progress: Progress | None = None,
-) -> tuple[Tensor, InferenceReport]:
-    """Super-resolve a cube.
-
-    What may take long begins only after everything that can be checked beforehand has been.
+) -> tuple[np.ndarray, InferenceReport]:
+    """Super-resolve a cube in memory.
 
     Args:
         cube (Cube): Low-resolution cube, (h, w, L).
@@ -166,8 +228,43 @@ def super_resolve_cube(
         progress (Callable | None): See :func:`mulsr_plugin.models.inference.apply_network`. Default: None.
 
     Returns:
-        tuple[Tensor, InferenceReport]: (scale * h, scale * w, L) float32 in [0, 1] on the CPU, and what was found out
-        on the way, which the log reports too.
+        tuple[ndarray, InferenceReport]: (scale * h, scale * w, L) in the units of the cube, see :func:`in_units_of`,
+        and what was found out on the way, which the log reports too.
+
+    Raises:
+        FileNotFoundError: The weights or the option file do not exist.
+        ValueError: A setting is wrong, or images and network do not fit each other.
+        MemoryError: Not even a tile fits into the memory.
+    """
+    work = prepare_super_resolution(cube, guide, scale, settings, weights)
+    result: np.ndarray | None = None
+    for number, rows in enumerate(work.rows):
+        strip = work.compute(number, progress)
+        if result is None:
+            result = np.empty(work.shape, strip.dtype)
+        result[rows] = strip
+    assert result is not None
+    whole = result
+    return whole, work.report(lambda number: whole[work.rows[number]], cube.scale)
+
+
+def prepare_super_resolution(
+    cube: Cube,
+    guide: Cube | None,
+    scale: int,
+    settings: InferenceSettings,
+    weights: WeightsFile | None = None,
+    by_rows: bool = False,
+) -> SuperResolution:
+    """Check everything that can be checked beforehand, and do what needs the whole images.
+
+    Args:
+        cube (Cube): Low-resolution cube, (h, w, L).
+        guide (Cube | None): Its guide image; None for networks that take none.
+        scale (int): Scale factor, see :func:`scale_of_images`.
+        settings (InferenceSettings): How.
+        weights (WeightsFile | None): Those named. Default: None, a method that needs none.
+        by_rows (bool): The strips leave the memory one by one. Default: False, all are kept.
 
     Raises:
         FileNotFoundError: The weights or the option file do not exist.
@@ -178,17 +275,17 @@ def super_resolve_cube(
     device = _device(settings.device)
     lq, rgb = _as_batch(cube), None if guide is None else _as_batch(guide)
     response = None if guide is None else _response(settings, cube, guide)
-    estimate = None
-    if weights is None:
-        chosen = choose_method(lq, rgb, scale, settings.method, response, settings.sensor)
-        net, network, estimate = chosen.net, chosen.network, chosen.estimate
+    chosen = None if weights is not None else choose_method(lq, rgb, scale, settings.method, response, settings.sensor)
+    if chosen is not None:
+        net, network, label = chosen.net, chosen.network, chosen.network['type']
         _log().info(chosen.reason)
-        label = network['type']
     else:
+        assert weights is not None
         net, network = network_from_weights(weights, scale, settings.option_file)
         label = f'{network["type"]} of {weights.path}'
     _check_fit(settings, net, label, cube, guide)
     _log_images(network['type'], scale, cube, guide)
+    estimate = None if chosen is None else chosen.estimate
     shift = (
         None
         if guide is None
@@ -198,15 +295,18 @@ def super_resolve_cube(
         check_radiometry(cube, guide, response, weights)
     net = net.to(device)
     _check_scale(net, label, lq, rgb, scale)
-    tile, deviation = _cut(settings, net, lq, rgb, scale)
+    if estimate is None and rgb is not None:
+        # what weights were trained for says nothing of this pair: the result is compared with what its images say
+        estimate = estimate_sensor(lq[0], rgb[0], None if response is None else torch.from_numpy(response).to(lq))
+    tile, deviation = _cut(settings, net, lq, rgb, scale, by_rows)
     chunk = settings.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=settings.precision)
     if is_bandwise(net):
         _log().info(f'{min(chunk, cube.num_bands)} of {cube.num_bands} bands at a time.')
-    result = apply_network(net, lq, rgb, None, chunk, tile, settings.precision, progress)
-    image = result.clamp_(0, 1)[0].permute(1, 2, 0)
-    consistency = _consistency(image, cube, guide, response, estimate)
-    shape = (image.shape[0], image.shape[1], image.shape[2])
-    return image, InferenceReport(shape, scale, network, shift, tile, deviation, consistency, estimate)
+    strips = result_strips(net, lq, rgb, None, chunk, tile, settings.precision)
+    shape = (strips.shape[2], strips.shape[3], strips.shape[1])
+    report = InferenceReport(shape, scale, network, shift, tile, deviation, {}, estimate)
+    identity = _identity(cube, guide, settings, network, weights, (device.type, strips.rows, tile))
+    return SuperResolution((cube, guide), strips, report, response, identity)
 
 
 def in_units_of(cube: Cube, image: Tensor) -> np.ndarray:
@@ -326,12 +426,12 @@ def _check_guide(net: nn.Module, label: str, guide: Cube | None) -> None:
 
 
 def _cut(
-    settings: InferenceSettings, net: nn.Module, lq: Tensor, rgb: Tensor | None, scale: int
+    settings: InferenceSettings, net: nn.Module, lq: Tensor, rgb: Tensor | None, scale: int, by_rows: bool
 ) -> tuple[Tile | None, TileDeviation | None]:
     """Choose tiles where they are needed or asked for, and measure what they change."""
     halo = -(-settings.tile_halo // scale) * scale
     if settings.tile_size is None:
-        tile = choose_tile(net, lq, rgb, halo, settings.precision)
+        tile = choose_tile(net, lq, rgb, halo, settings.precision, by_rows)
     else:
         tile = Tile(max(1, settings.tile_size // scale) * scale, halo)
     if tile is None or tile.size >= max(lq.shape[2:]) * scale:
@@ -358,26 +458,27 @@ def _response(settings: InferenceSettings, cube: Cube, guide: Cube) -> np.ndarra
     return response
 
 
-def _consistency(
-    image: Tensor, cube: Cube, guide: Cube | None, response: np.ndarray | None, estimate: SensorEstimate | None
-) -> dict[str, float]:
-    """Compare the result with its inputs, in the range [0, 1], and log it."""
-    lq = unit_values(cube)
-    # block means stand in for a blur that is not known
-    blur = (
-        None if estimate is None or not estimate.known else lambda bands: estimate.sensor.blur(bands[None].float())[0]
-    )
-    figures = {
-        'spectral consistency (RMSE)': calculate_spectral_consistency(image, lq, blur),
-        'spectral consistency (SAM)': calculate_spectral_consistency(image, lq, blur, 'sam'),
-    }
-    if guide is not None and response is not None:
-        rgb = unit_values(guide)
-        figures['spatial consistency (RMSE)'] = calculate_spatial_consistency(image, rgb, response)
-    for name, value in figures.items():
-        _log().info(f'{name}: {value:.4g}')
-    log_judgement(figures['spectral consistency (RMSE)'], cube)
-    return figures
+def _identity(
+    cube: Cube,
+    guide: Cube | None,
+    settings: InferenceSettings,
+    network: Mapping[str, object],
+    weights: WeightsFile | None,
+    parts: object,
+) -> str:
+    """Return a digest of all that the values of a result follow from."""
+    digest = hashlib.blake2b(digest_size=16)
+    for image in (cube, guide):
+        if image is not None:
+            digest.update(repr((CubeForm.of(image), str(image.values.dtype))).encode())
+            digest.update(np.ascontiguousarray(image.values).data.cast('B'))
+    for name, tensor in sorted({} if weights is None else weights.state.items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    if settings.sensor is not None:
+        digest.update(Path(settings.sensor).expanduser().read_bytes())
+    how = (settings.precision, settings.bands_per_chunk, settings.spectral_response, sorted(network.items()), parts)
+    digest.update(repr((how, __version__, torch.__version__)).encode())
+    return digest.hexdigest()
 
 
 def _as_batch(cube: Cube) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,13 +13,15 @@ from torch import Tensor, nn
 
 from mulsr_plugin.archs.guide_features import GuideFeatures
 from mulsr_plugin.archs.local_regression import GlobalRegression
-from mulsr_plugin.ops.blocks import blocks
+from mulsr_plugin.ops.blocks import Block, blocks
 from mulsr_plugin.sensor.interpolation import enlargement_matrix
 from mulsr_plugin.sensor.model import SensorModel
 from mulsr_plugin.sensor.spectral_basis import SpectralBasis
 
 _BLOCK_SIDE = 512  # pixels of the result that are rendered at a time, without their halo
 _SMALLEST_BLOCK = 8  # the same in low-resolution pixels
+_ALL = (slice(None), slice(None))
+_STRIP_SIZE = 1 << 28  # bytes of the rows of blocks that stand side by side, which sets their number of rows
 
 
 class Coefficients(NamedTuple):
@@ -75,15 +78,16 @@ class PairRenderer:
         """Number L of bands."""
         return len(self.basis.mean)
 
-    def __call__(self, image: Tensor, guide: Tensor) -> Tensor:
-        """Render coefficients (C, h, w) packed to one image and a guide (G, H, W): (L, H, W)."""
+    def __call__(self, image: Tensor, guide: Tensor, kept: tuple[slice, slice]) -> Tensor:
+        """Render the kept pixels (L, H', W') of packed coefficients (C, h, w) and a guide (G, H, W)."""
         num_components, num_features = self.regression.gain.shape
         parts = Coefficients.unpacked(image, num_components, num_features, self.num_bands)
         enlarge = Enlargement(self.sensor, image)
-        cube = self.basis.spectra(self._components(parts, guide, enlarge))
-        cube += enlarge(parts.left_out)
+        # all that needs the surroundings is done to few components, before they become many bands
+        cube = self.basis.spectra(self._components(parts, guide, enlarge)[(..., *kept)])
+        cube += enlarge(parts.left_out, kept)
         if self.response is not None:
-            cube = _with_guide(cube, guide, self.response)
+            cube = _with_guide(cube, guide[(..., *kept)], self.response)
         return cube.clamp_(min=0) if self.is_positive else cube
 
     def _components(self, parts: Coefficients, guide: Tensor, enlarge: Enlargement) -> Tensor:
@@ -109,9 +113,9 @@ class PairInterpolation:
     sensor: SensorModel
     num_bands: int
 
-    def __call__(self, image: Tensor, guide: Tensor) -> Tensor:
-        """Enlarge the first L channels of (C, h, w)."""
-        return Enlargement(self.sensor, image)(image[: self.num_bands])
+    def __call__(self, image: Tensor, guide: Tensor, kept: tuple[slice, slice]) -> Tensor:
+        """Enlarge the first L channels of (C, h, w) to the kept pixels (L, H', W')."""
+        return Enlargement(self.sensor, image)(image[: self.num_bands], kept)
 
 
 class FusionRenderer(nn.Module):
@@ -128,7 +132,7 @@ class FusionRenderer(nn.Module):
 
     @torch.no_grad()
     def forward(self, lq: Tensor, rgb: Tensor) -> Tensor:
-        """Render a part, block by block.
+        """Render coefficients, block by block.
 
         Args:
             lq (Tensor): Packed coefficients in place of the cubes, (B, C, h, w).
@@ -137,15 +141,48 @@ class FusionRenderer(nn.Module):
         Returns:
             Tensor: (B, L, H, W).
         """
-        scale, size = rgb.shape[2] // lq.shape[2], (lq.shape[2], lq.shape[3])
         result = lq.new_empty(len(lq), self.pairs[0].num_bands, *rgb.shape[2:])
+        scale = rgb.shape[2] // lq.shape[2]
+        for strip in self.strips(lq, scale):
+            rows = strip[0].enlarged(scale).target[0]
+            self.render(lq, rgb, strip, result[:, :, rows])
+        return result
+
+    def strips(self, lq: Tensor, scale: int, side: int | None = None) -> list[list[Block]]:
+        """Cut coefficients (B, C, h, w) into rows of blocks, which are rendered one after the other.
+
+        Args:
+            lq (Tensor): Packed coefficients.
+            scale (int): Super-resolution factor.
+            side (int | None): Largest side of a block in pixels of the result. Default: None, 512, or fewer rows where
+                a row of blocks would take more than 256 MB.
+        """
+        rows = columns = max(1, (side or _BLOCK_SIDE) // scale)
+        if side is None:
+            row = len(lq) * self.pairs[0].num_bands * lq.shape[3] * scale**2 * lq.element_size()
+            rows, columns = max(_SMALLEST_BLOCK, min(rows, _STRIP_SIZE // row)), max(_SMALLEST_BLOCK, columns)
+        parts = blocks((lq.shape[2], lq.shape[3]), (rows, columns), self.halo)
+        return [list(strip) for _, strip in itertools.groupby(parts, key=lambda block: block.target[0].start)]
+
+    @torch.no_grad()
+    def render(
+        self,
+        lq: Tensor,
+        rgb: Tensor,
+        strip: Sequence[Block],
+        result: Tensor,
+        part_done: Callable[[], None] | None = None,
+    ) -> None:
+        """Render a row of blocks into its rows of the result, (B, L, rows, W)."""
+        scale = rgb.shape[2] // lq.shape[2]
         with torch.autocast(lq.device.type, enabled=False):
-            for block in blocks(size, max(_SMALLEST_BLOCK, _BLOCK_SIDE // scale), self.halo):
+            for block in strip:
                 large = block.enlarged(scale)
                 for pair, image, guide, target in zip(self.pairs, lq, rgb, result):
-                    part = pair(image[(..., *block.window)], guide[(..., *large.window)])
-                    target[(..., *large.target)] = part[(..., *large.kept)]
-        return result
+                    part = pair(image[(..., *block.window)], guide[(..., *large.window)], large.kept)
+                    target[..., large.target[1]] = part
+                if part_done is not None:
+                    part_done()
 
 
 def rendering_halo(sensor: SensorModel, size: tuple[int, int], covered: tuple[slice, slice]) -> int:
@@ -170,9 +207,9 @@ class Enlargement:
             for size, centre in zip(image.shape[1:], sensor.centre)
         )
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Enlarge (..., h, w) to (..., H, W)."""
-        return self._rows @ images @ self._columns.T
+    def __call__(self, images: Tensor, kept: tuple[slice, slice] = _ALL) -> Tensor:
+        """Enlarge (..., h, w) to (..., H, W), or to some of these rows and columns."""
+        return self._rows[kept[0]] @ images @ self._columns[kept[1]].T
 
 
 def continued_outside(images: Tensor, covered: Tensor) -> Tensor:

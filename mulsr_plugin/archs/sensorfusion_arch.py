@@ -48,8 +48,7 @@ class Prepared(NamedTuple):
     """A scene whose low-resolution half is done.
 
     Attributes:
-        net (FusionRenderer): Renders ``coefficients`` and the guide; on parts with ``net.halo`` low-resolution pixels
-            around them as on the whole.
+        net (FusionRenderer): Renders ``coefficients`` and the guide, as a whole or in strips that equal it.
         coefficients (Tensor): (B, C, h, w), in place of the cubes.
     """
 
@@ -126,8 +125,10 @@ class SensorFusion(nn.Module):
             response = self._response(lq, rgb, sensor)
             pairs = [_prepared_pair(*images, sensor, response) for images in zip(lq, rgb)]
         most = max(len(pair.coefficients) for pair in pairs)
-        stacked = [F.pad(pair.coefficients, (0, 0, 0, 0, 0, most - len(pair.coefficients))) for pair in pairs]
         net = FusionRenderer([pair.renderer for pair in pairs], max(pair.halo for pair in pairs))
+        if len(pairs) == 1:  # which may be large, and needs no copy
+            return Prepared(net, pairs[0].coefficients[None])
+        stacked = [F.pad(pair.coefficients, (0, 0, 0, 0, 0, most - len(pair.coefficients))) for pair in pairs]
         return Prepared(net, torch.stack(stacked))
 
     def _response(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None) -> Tensor | None:
@@ -208,6 +209,8 @@ def _blurred(function: Callable[[Tensor], Tensor], guide: Tensor, sensor: Sensor
 
 def _on_whole(image: Tensor, span: tuple[slice, slice], size: tuple[int, int]) -> Tensor:
     """Put packed coefficients of the covered pixels back into the whole, continued by the nearest ones."""
+    if tuple(image.shape[1:]) == size:
+        return image
     whole = image.new_zeros(len(image), *size)
     whole[(..., *span)] = image
     whole[1:] = continued_outside(whole[1:], whole[0] > 0)

@@ -28,13 +28,14 @@ from mulsr_plugin.cli.reading import (
     reading_options,
 )
 from mulsr_plugin.cli.running import log
+from mulsr_plugin.utils.files import partial_folder
 from mulsr_plugin.utils.options import find_option_file
 
 if TYPE_CHECKING:
     from mulsr_plugin.apps.infer import InferenceJob
     from mulsr_plugin.models.inference import Progress
 
-INTERRUPTED = 'nothing half-written is left'
+INTERRUPTED = 'nothing half-written is left under the name of the result'
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -106,6 +107,12 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         write_json(Path(args.report), plain_report(report))
     return 0
+
+
+def after_failure(args: argparse.Namespace) -> list[str]:
+    """Say what a run that was stopped has kept."""
+    kept = partial_folder(Path(args.out).expanduser())
+    return [f'What is done lies in {kept}: the same command goes on from there.'] if kept.is_dir() else []
 
 
 def check_arguments(args: argparse.Namespace) -> None:

@@ -96,6 +96,38 @@ class Cube:
         return (self.size_text, *(f'Warning: {note}' if isinstance(note, Doubt) else note for note in self.notes))
 
 
+class CubeForm(NamedTuple):
+    """All that a file of a cube says besides its values.
+
+    Attributes:
+        shape (tuple[int, int, int]): (H, W, L).
+        dtype (dtype): Of the values.
+        scale (float): Values times scale lie in [0, 1].
+        wavelengths (tuple[float] | None): See ``Cube``. Default: None.
+        geo (GeoReference | None): See ``Cube``. Default: None.
+        bad_bands (tuple[int]): See ``Cube``. Default: ().
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    scale: float
+    wavelengths: tuple[float, ...] | None = None
+    geo: GeoReference | None = None
+    bad_bands: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, cube: Cube) -> CubeForm:
+        """Return the form of a cube."""
+        height, width, bands = cube.values.shape
+        dtype = cube.values.dtype
+        return cls((height, width, bands), dtype, cube.scale, cube.wavelengths, cube.geo, cube.bad_bands)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the values in bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
 @dataclass(frozen=True)
 class SceneCubes:
     """The images of one scene, where a source has more than a high-resolution cube.

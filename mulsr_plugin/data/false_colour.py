@@ -47,10 +47,13 @@ def false_colour(
     Raises:
         ValueError: ``cube`` has no two or three dimensions, or ``wavelengths`` has not one entry per band.
     """
-    composite = _composite(cube, wavelengths)
-    bounds = _limits_of(composite, _is_visible(wavelengths)) if limits is None else limits
+    channels = composite(cube, wavelengths)
+    return _stretched(channels, _limits_of(channels, _is_visible(wavelengths)) if limits is None else limits)
+
+
+def _stretched(channels: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     low, high = np.broadcast_to(np.asarray(bounds, np.float32), (3, 2)).T
-    stretched = np.clip((composite - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
+    stretched = np.clip((channels - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
     return np.round(255.0 * stretched ** (1.0 / _DISPLAY_GAMMA)).astype(np.uint8)
 
 
@@ -67,7 +70,7 @@ def stretch_limits(cube: CubeArray, wavelengths: Sequence[float] | None = None) 
     Raises:
         ValueError: ``cube`` has no two or three dimensions, or ``wavelengths`` has not one entry per band.
     """
-    return _limits_of(_composite(cube, wavelengths), _is_visible(wavelengths))
+    return _limits_of(composite(cube, wavelengths), _is_visible(wavelengths))
 
 
 def comparison_panel(
@@ -111,6 +114,25 @@ def comparison_panel(
         panels.append(_labelled(_resize(false_colour(reference, wavelengths, limits), size), 'Reference'))
         panels.append(_error_panel(values, as_array(reference), size))
     return _with_caption(np.concatenate(panels, axis=1), shown_bands(values.shape[2], wavelengths))
+
+
+def input_result_panel(result: np.ndarray, lq: CubeArray, wavelengths: Sequence[float] | None = None) -> np.ndarray:
+    """Put a result beside its input, as :func:`comparison_panel` does, where only its three channels are at hand.
+
+    Args:
+        result (ndarray): (H, W, 3) float32, see :func:`composite`.
+        lq (ndarray | Tensor): Low-resolution input, (h, w, L) float.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+
+    Returns:
+        ndarray: uint8 RGB picture: [input | result], each with a label.
+    """
+    limits, size = _limits_of(result, _is_visible(wavelengths)), _panel_size(*result.shape[:2])
+    if size[0] < result.shape[0]:
+        result = _resize(result, size)
+    label = 'Input {} x {}'.format(*as_array(lq).shape[:2])
+    low = _labelled(_resize(false_colour(lq, wavelengths, limits), size), label)
+    return np.concatenate([low, _labelled(_resize(_stretched(result, limits), size), 'Result')], axis=1)
 
 
 def results_panel(
@@ -233,17 +255,25 @@ def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[
     return [np.flatnonzero(row <= max(reach, row.min())) for row in distances]
 
 
-def _composite(cube: CubeArray, wavelengths: Sequence[float] | None) -> np.ndarray:
-    """Return the three unstretched channels, float32 (H, W, 3)."""
+def composite(cube: CubeArray, wavelengths: Sequence[float] | None = None) -> np.ndarray:
+    """Return the three channels that :func:`false_colour` shows, unstretched.
+
+    Args:
+        cube (ndarray | Tensor): (H, W, L), or (H, W) for one band.
+        wavelengths (Sequence[float]): Band centres in nm, (L,). Default: None, unknown.
+
+    Returns:
+        ndarray: (H, W, 3) float32 in the unit of the cube.
+    """
     values = as_array(cube)
     bands = _channel_bands(values.shape[-1], wavelengths)
     channels = [values[..., selected].mean(-1, dtype=np.float32) for selected in bands]
     return np.nan_to_num(np.stack(channels, axis=-1), nan=0.0)
 
 
-def _limits_of(composite: np.ndarray, joint: bool) -> np.ndarray:
+def _limits_of(channels: np.ndarray, joint: bool) -> np.ndarray:
     axes = (0, 1, 2) if joint else (0, 1)
-    limits = np.percentile(composite, _STRETCH_PERCENTILES, axis=axes).T.astype(np.float32)
+    limits = np.percentile(channels, _STRETCH_PERCENTILES, axis=axes).T.astype(np.float32)
     return np.broadcast_to(limits, (3, 2)).copy()
 
 

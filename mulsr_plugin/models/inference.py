@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -149,7 +150,8 @@ def apply_network(
         bands_per_chunk (int | str | None): Bands that a band-wise network computes at a time, which changes no result;
             'auto' asks :func:`choose_bands_per_chunk`, None takes all. Default: 'auto'.
         tile (Tile | None): How to cut the image. Results change, unless the halo covers the receptive field of the
-            network or the network has a method `prepared`, as SensorFusion. Default: None, in one piece.
+            network or the network has a method `prepared`, as SensorFusion, which takes the halo that it needs.
+            Default: None, in one piece.
         precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
         progress (Callable | None): Called after each part with the number done and the number of all. Default: None.
 
@@ -159,35 +161,128 @@ def apply_network(
     Raises:
         ValueError: A guide image is missing, an option is out of its range, or the network refuses its inputs.
     """
+    strips = result_strips(net, lq, rgb, bands, bands_per_chunk, tile, precision)
+    result = lq.new_empty(*strips.shape, dtype=torch.float32)
+    for number, rows in enumerate(strips.rows):
+        result[:, :, rows] = strips.compute(number, progress)
+    return result
+
+
+@torch.no_grad()
+def result_strips(
+    net: nn.Module,
+    lq: Tensor,
+    rgb: Tensor | None = None,
+    bands: Sequence[int] | None = None,
+    bands_per_chunk: int | str | None = 'auto',
+    tile: Tile | None = None,
+    precision: str = 'fp32',
+) -> ResultStrips:
+    """Do what needs the whole images, and return the rest as strips of rows to be computed one by one.
+
+    The arguments are those of :func:`apply_network`, which puts the same strips together.
+    """
     chosen = select_bands(lq.shape[1], bands).tolist()
     scale = scale_of_network(net, lq, rgb)
-    if tile is not None and hasattr(net, 'prepared'):
-        # what needs the whole images is done once; the rest is exact in tiles with the halo that it names
-        net, lq = net.prepared(lq, rgb)  # type: ignore[operator]
-        tile = Tile(tile.size, max(tile.halo, int(net.halo) * scale))  # type: ignore[arg-type]
+    if rgb is not None and hasattr(net, 'prepared'):
+        if tile is not None:
+            _check_tile(tile, scale)
+        return _RenderedStrips(net.prepared(lq, rgb), rgb, chosen, None if tile is None else tile.size)  # type: ignore[operator]
     if bands_per_chunk == 'auto':
         bands_per_chunk = choose_bands_per_chunk(net, lq, rgb, len(chosen), tile, precision)
     chunks = _even_chunks(chosen, bands_per_chunk) if is_bandwise(net) else [chosen]
-    compute = _Computation(net, precision)
-    windows = [
-        (rows, columns) for rows in _spans(lq.shape[2], tile, scale) for columns in _spans(lq.shape[3], tile, scale)
-    ]
-    result = lq.new_empty(len(lq), len(chosen), lq.shape[2] * scale, lq.shape[3] * scale, dtype=torch.float32)
-    done = 0
-    for rows, columns in windows:
-        inputs = compute.inputs(lq, rgb, rows, columns, scale)
-        place = 0
-        shared: dict[str, Any] = {}
-        for chunk in chunks:
-            part = compute(inputs, chunk, **shared)[..., rows.kept(scale), columns.kept(scale)]
-            result[:, place : place + len(chunk), rows.target(scale), columns.target(scale)] = part
-            if place == 0 and len(chunks) > 2:  # now that the first chunk has shown that the inputs fit the network
-                shared = compute.shared_work(inputs)
-            place += len(chunk)
-            done += 1
+    return _TiledStrips(_Computation(net, precision), lq, rgb, chunks, tile, scale)
+
+
+class ResultStrips(ABC):
+    """The result of a network on a batch of cubes, as strips of whole rows that are computed when asked for.
+
+    Args:
+        shape (tuple[int, int, int, int]): That of the whole result, (B, number of bands, H, W).
+        rows (Sequence[slice]): Rows of each strip, from above.
+        parts (int): Parts that a strip is computed in.
+
+    Attributes:
+        shape: See above.
+        rows: See above.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int], rows: Sequence[slice], parts: int) -> None:
+        self.shape, self.rows, self._parts = shape, list(rows), parts
+
+    @torch.no_grad()
+    def compute(self, number: int, progress: Progress | None = None) -> Tensor:
+        """Compute a strip, (B, number of bands, its rows, W) float32 on the device of the cubes, not clamped.
+
+        Args:
+            number (int): Which, from 0.
+            progress (Callable | None): Called after each of its parts, counted through all strips. Default: None.
+        """
+        done = itertools.count(number * self._parts + 1)
+
+        def part_done() -> None:
             if progress is not None:
-                progress(done, len(windows) * len(chunks))
-    return result
+                progress(next(done), len(self.rows) * self._parts)
+
+        return self._compute(number, part_done)
+
+    @abstractmethod
+    def _compute(self, number: int, part_done: Callable[[], None]) -> Tensor: ...
+
+
+class _RenderedStrips(ResultStrips):
+    """Strips of a network that has done its low-resolution half, see ``SensorFusion.prepared``; exact in any blocks."""
+
+    def __init__(self, prepared: Any, rgb: Tensor, bands: Sequence[int], side: int | None) -> None:
+        self._renderer, self._coefficients = prepared
+        self._rgb, self._bands = rgb, list(bands)
+        scale = rgb.shape[2] // self._coefficients.shape[2]
+        self._strips = self._renderer.strips(self._coefficients, scale, side)
+        self._num_bands = self._renderer.pairs[0].num_bands
+        rows = [strip[0].enlarged(scale).target[0] for strip in self._strips]
+        shape = (len(rgb), len(bands), rgb.shape[2], rgb.shape[3])
+        super().__init__(shape, rows, len(self._strips[0]))
+
+    def _compute(self, number: int, part_done: Callable[[], None]) -> Tensor:
+        rows = self.rows[number]
+        part = self._coefficients.new_empty(len(self._rgb), self._num_bands, rows.stop - rows.start, self.shape[3])
+        self._renderer.render(self._coefficients, self._rgb, self._strips[number], part, part_done)
+        return (part if len(self._bands) == self._num_bands else part[:, self._bands]).float()
+
+
+class _TiledStrips(ResultStrips):
+    """Strips of any other network: a row of tiles each, or the whole."""
+
+    def __init__(
+        self,
+        compute: _Computation,
+        lq: Tensor,
+        rgb: Tensor | None,
+        chunks: Sequence[Sequence[int]],
+        tile: Tile | None,
+        scale: int,
+    ) -> None:
+        self._run, self._lq, self._rgb, self._chunks, self._scale = compute, lq, rgb, chunks, scale
+        self._spans, self._columns = (_spans(length, tile, scale) for length in lq.shape[2:])
+        shape = (len(lq), sum(map(len, chunks)), lq.shape[2] * scale, lq.shape[3] * scale)
+        super().__init__(shape, [span.target(scale) for span in self._spans], len(self._columns) * len(chunks))
+
+    def _compute(self, number: int, part_done: Callable[[], None]) -> Tensor:
+        rows, scale = self._spans[number], self._scale
+        strip = self._lq.new_empty(
+            *self.shape[:2], (rows.last - rows.first) * scale, self.shape[3], dtype=torch.float32
+        )
+        for columns in self._columns:
+            inputs, place = self._run.inputs(self._lq, self._rgb, rows, columns, scale), 0
+            shared: dict[str, Any] = {}
+            for chunk in self._chunks:
+                part = self._run(inputs, chunk, **shared)[..., rows.kept(scale), columns.kept(scale)]
+                strip[:, place : place + len(chunk), :, columns.target(scale)] = part
+                if place == 0 and len(self._chunks) > 2:  # now that the first has shown that the inputs fit
+                    shared = self._run.shared_work(inputs)
+                place += len(chunk)
+                part_done()
+        return strip
 
 
 class _Computation:
@@ -360,7 +455,12 @@ def choose_bands_per_chunk(
 
 
 def choose_tile(
-    net: nn.Module, lq: Tensor, rgb: Tensor | None = None, halo: int = DEFAULT_HALO, precision: str = 'fp32'
+    net: nn.Module,
+    lq: Tensor,
+    rgb: Tensor | None = None,
+    halo: int = DEFAULT_HALO,
+    precision: str = 'fp32',
+    by_rows: bool = False,
 ) -> Tile | None:
     """Choose the largest tile that fits into the free memory, with one band at a time where the network allows.
 
@@ -370,6 +470,8 @@ def choose_tile(
         rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks. Default: None.
         halo (int): Halo in pixels of the result, raised to the next multiple of the scale. Default: 64.
         precision (str): See :func:`apply_network`. Default: 'fp32'.
+        by_rows (bool): The result leaves the memory a row of tiles at a time, see :func:`result_strips`. Default:
+            False, the memory holds the whole.
 
     Returns:
         Tile | None: None if the image fits in one piece, which is exact.
@@ -386,12 +488,22 @@ def choose_tile(
         return None
     halo = math.ceil(halo / scale) * scale
     size = (math.isqrt(max(0, int(pixels))) - 2 * halo) // scale * scale
+    if by_rows:
+        size = _side_by_rows(net, lq, scale, need) // scale * scale - 2 * halo
     if size < max(halo, scale):
         raise MemoryError(
             f'A tile of {halo} pixels with a halo of {halo} does not fit into the free memory: free some, or choose a '
             'smaller halo.'
         )
     return Tile(size, halo)
+
+
+def _side_by_rows(net: nn.Module, lq: Tensor, scale: int, need: MemoryNeed) -> int:
+    """Return the largest side of a tile, halo included, beside a row of results as high as that."""
+    usable = _usable_memory(net, lq[..., :0, :], scale)
+    row = 4.0 * lq.shape[1] * lq.shape[3] * scale
+    pixel = need.shared + need.per_band
+    return int((math.sqrt(row**2 + 4 * pixel * max(0.0, usable)) - row) / (2 * pixel))
 
 
 def _usable_memory(net: nn.Module, lq: Tensor, scale: int) -> float:

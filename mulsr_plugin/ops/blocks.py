@@ -33,15 +33,16 @@ class Block(NamedTuple):
         return Block(larger(self.window), larger(self.kept), larger(self.target))
 
 
-def blocks(size: tuple[int, int], side: int, halo: int) -> Iterator[Block]:
-    """Cut an image into the fewest blocks of at most side x side pixels, about equally large.
+def blocks(size: tuple[int, int], side: int | tuple[int, int], halo: int) -> Iterator[Block]:
+    """Cut an image into the fewest blocks of at most so many pixels, about equally large, row of blocks by row.
 
     Args:
         size (tuple[int, int]): Rows and columns of the image.
-        side (int): Largest side of what is kept of a block.
+        side (int | tuple[int, int]): Largest side of what is kept of a block, or its largest rows and columns.
         halo (int): Pixels computed around it, as far as the image goes.
     """
-    for parts in itertools.product(*(_parts(length, side, halo) for length in size)):
+    sides = (side, side) if isinstance(side, int) else side
+    for parts in itertools.product(*(_parts(length, most, halo) for length, most in zip(size, sides))):
         (row, column) = parts
         yield Block((row[0], column[0]), (row[1], column[1]), (row[2], column[2]))
 

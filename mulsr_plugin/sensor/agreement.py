@@ -78,7 +78,9 @@ class Agreement:
         basis = spectral_basis(lq, noise_sigma, _MOST_COMPONENTS)
         values = basis.components(lq)
         values = values[values.square().mean(dim=(1, 2)) > 4 * basis.noise]
-        images = torch.cat([torch.ones_like(lq[:1]), detail(values) if self.of_details else values])
+        if self.of_details and len(values):  # of a cube of noise none stands out
+            values = detail(values)
+        images = torch.cat([torch.ones_like(lq[:1]), values])
         return varying(images, min(_MOST_EXPLAINING, len(self.pixels) // 20)).flatten(1)[:, self.pixels]
 
     def distance(self, blurred: Tensor, chosen: Tensor | None = None) -> Tensor:

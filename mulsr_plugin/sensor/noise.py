@@ -7,8 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from mulsr_plugin.ops.blocks import by_blocks
+from mulsr_plugin.ops.covariance import mean_and_covariance
 from mulsr_plugin.ops.windows import DETAIL_POWER, box_mean, detail
 
+_BLOCK_SIDE = 256  # of the pixels that are computed at a time
 _NUM_NEIGHBOURS = 8  # bands on either side that explain a band
 _WINDOW_RADIUS = 2
 _QUANTILE = 0.1
@@ -33,8 +36,19 @@ def estimate_noise(lq: Tensor) -> Tensor:
         Tensor: (L,), of the type and on the device of ``lq``; zeros where the median is below 1/1000 of the largest
         value of the cube.
     """
-    energies = box_mean(detail(_unexplained(lq.double())).square(), _WINDOW_RADIUS).to(lq)
-    clipped = box_mean((lq <= 0).to(lq), _WINDOW_RADIUS) > _LARGEST_CLIPPED_SHARE
+    mean, weights = _explaining_neighbours(lq)
+
+    def energies_of(part: Tensor) -> Tensor:
+        left = (weights @ (part.flatten(1).double() - mean)).view_as(part)
+        return box_mean(detail(left).square(), _WINDOW_RADIUS).to(lq)
+
+    energies = by_blocks(energies_of, lq, _BLOCK_SIDE, 1 + _WINDOW_RADIUS)
+    clipped = by_blocks(
+        lambda part: box_mean((part <= 0).to(lq), _WINDOW_RADIUS) > _LARGEST_CLIPPED_SHARE,
+        lq,
+        _BLOCK_SIDE,
+        _WINDOW_RADIUS,
+    )
     sigma = torch.stack([_noise_of(band, ~outside) for band, outside in zip(energies, clipped)])
     return torch.zeros_like(sigma) if sigma.median() < _NEGLIGIBLE * lq.abs().max() else sigma
 
@@ -45,18 +59,17 @@ def _noise_of(energies: Tensor, usable: Tensor) -> Tensor:
     return (values.kthvalue(rank).values / (DETAIL_POWER * _QUANTILE_OF_NOISE)).sqrt()
 
 
-def _unexplained(lq: Tensor) -> Tensor:
-    """Return what the neighbouring bands do not explain of each band by linear regression, (L, h, w)."""
-    values = lq.flatten(1) - lq.flatten(1).mean(dim=1, keepdim=True)
-    num_bands, num_pixels = values.shape
-    covariance = values @ values.T / num_pixels
-    covariance.diagonal().add_(1e-9 * covariance.diagonal().mean() + torch.finfo(lq.dtype).tiny)
-    weights = torch.eye(num_bands).to(lq)
-    freedom = torch.ones(num_bands, 1).to(lq)
+def _explaining_neighbours(lq: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean spectrum (L, 1), and (L, L) what turns spectra into what the neighbours leave of each band."""
+    mean, covariance = mean_and_covariance(lq)
+    num_bands, num_pixels = len(mean), lq[0].numel()
+    covariance.diagonal().add_(1e-9 * covariance.diagonal().mean() + torch.finfo(covariance.dtype).tiny)
+    weights = torch.eye(num_bands).to(mean)
+    freedom = torch.ones(num_bands, 1).to(mean)
     for band in range(num_bands):
         near = [n for n in range(max(0, band - _NUM_NEIGHBOURS), band + _NUM_NEIGHBOURS + 1) if n < num_bands]
         near.remove(band)
         if near:
             weights[band, near] = -torch.linalg.solve(covariance[near][:, near], covariance[near, band])
         freedom[band] = max(num_pixels - len(near), num_pixels / 4) / num_pixels
-    return (weights @ values / freedom.sqrt()).view_as(lq)
+    return mean, weights / freedom.sqrt()

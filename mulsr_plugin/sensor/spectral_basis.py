@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mulsr_plugin.ops.covariance import mean_and_covariance
+
 # Bands are never weighted as if their noise were less than this share of the standard deviation of the cube.
 _SMALLEST_NOISE = 0.01
 
@@ -43,15 +45,12 @@ def spectral_basis(lq: Tensor, noise_sigma: Tensor, num_components: int) -> Spec
         noise_sigma (Tensor): (L,) or (1,) standard deviations of the noise.
         num_components (int): P; the number of bands where there are fewer.
     """
-    values = lq.flatten(1).double()
-    mean = values.mean(dim=1, keepdim=True)
-    values = values - mean
-    noise = noise_sigma.to(values).expand(len(values))
-    floor = _SMALLEST_NOISE * values.square().mean().sqrt() + 1e-12
+    mean, covariance = mean_and_covariance(lq)
+    noise = noise_sigma.to(mean).expand(len(mean))
+    floor = _SMALLEST_NOISE * covariance.diagonal().mean().sqrt() + 1e-12
     unit = (noise.square() + floor.square()).sqrt()
     unit = (unit / unit.mean())[:, None]
-    values = values / unit
-    vectors = torch.linalg.eigh(values @ values.T / values.shape[1])[1].flip(1)[:, :num_components]
+    vectors = torch.linalg.eigh(covariance / (unit * unit.T))[1].flip(1)[:, :num_components]
     analysis = (vectors / unit).T
     parts = (mean, analysis, vectors * unit, analysis.square() @ noise.square())
     return SpectralBasis(*(part.to(lq) for part in parts))

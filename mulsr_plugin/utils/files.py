@@ -145,11 +145,7 @@ def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> It
         temporary.mkdir(parents=True)
         yield temporary / path.name
         new_parents = []
-        _refuse_existing(targets, overwrite)  # it may have appeared meanwhile
-        if len(targets) == 1:
-            os.replace(temporary / path.name, path)
-        else:
-            _exchange(temporary, targets)
+        put_in_place(temporary, targets, overwrite)
     except FileExistsError:
         raise
     except OSError as error:
@@ -159,6 +155,30 @@ def whole_files(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> It
         for folder in new_parents:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def put_in_place(folder: Path, targets: Sequence[Path], overwrite: bool) -> None:
+    """Move finished files out of a folder beside them to their final names.
+
+    Args:
+        folder (Path): Where they are, under the same names.
+        targets (Sequence[Path]): Their final names; if several, the last is that of the file without which the others
+            are not read.
+        overwrite (bool): Replace what is there; else it is refused.
+
+    Raises:
+        FileExistsError: There is something already and ``overwrite`` is false.
+    """
+    _refuse_existing(targets, overwrite)  # it may have appeared meanwhile
+    if len(targets) == 1:
+        os.replace(folder / targets[0].name, targets[0])
+    else:
+        _exchange(folder, targets)
+
+
+def partial_folder(path: Path) -> Path:
+    """Return the folder beside an output in which a run that was stopped keeps what it has done of it."""
+    return path.with_name(f'.{path.name}.partial')
 
 
 def _exchange(folder: Path, targets: Sequence[Path]) -> None:

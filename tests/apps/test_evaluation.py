@@ -129,7 +129,7 @@ def test_inference_measures_its_result_and_works_with_a_sensor_file(tmp_path, mo
 def test_consistency_is_judged_by_the_noise_of_the_cube(rmse, grade):
     from basicsr.utils import get_root_logger
 
-    from mulsr_plugin.apps.consistency_report import judged_consistency, log_judgement
+    from mulsr_plugin.apps.consistency import judged_consistency, log_judgement
 
     rng = np.random.default_rng(0)
     smooth = np.add.outer(np.linspace(0.3, 0.5, 32), np.linspace(0, 0.3, 32))[..., None] * np.linspace(0.5, 1, 8)

@@ -23,12 +23,16 @@ from scipy.io import savemat
 
 from mulsr_plugin.__main__ import main
 from mulsr_plugin.apps import super_resolution
+from mulsr_plugin.apps.consistency import ConsistencyMeter
 from mulsr_plugin.apps.infer import CubeFile, InferenceJob, infer
 from mulsr_plugin.data.cube import Cube, GeoReference
 from mulsr_plugin.data.formats import read_cube, write_cube
 from mulsr_plugin.data.sources.pair import PairFiles
+from mulsr_plugin.metrics.consistency import calculate_spectral_consistency
 from mulsr_plugin.models import inference
+from mulsr_plugin.sensor.estimation import estimate_sensor
 from tests.processes import started_python
+from tests.sensor.demo_pairs import demo_pair
 
 ROOT = Path(__file__).resolve().parents[2]
 WAVELENGTHS = tuple(np.linspace(420, 880, 5))
@@ -119,12 +123,53 @@ def test_result_is_the_network_s_in_the_units_of_the_cube(job, log):
     assert sorted(path.name for path in job.output.parent.iterdir()) == ['sr.npz', 'sr_preview.png']
 
 
-def test_consistency_is_measured_in_the_unit_range(job):
+def demo_job(folder: Path, scale: int, degradation: str, **options) -> InferenceJob:
+    """A pair of a demonstration scene, whose blur can be estimated."""
+    pair = demo_pair(scale, degradation)
+    np.save(folder / 'lr.npy', pair.lq.permute(1, 2, 0).numpy())
+    np.save(folder / 'rgb.npy', pair.guide.permute(1, 2, 0).numpy())
+    images = PairFiles('lr', folder / 'lr.npy', folder / 'rgb.npy')
+    return InferenceJob(images=images, output=folder / 'out' / 'sr.npy', device='cpu', **options)
+
+
+@pytest.mark.parametrize('described', ['noise_free', 'authors_fixed', None, 'no weights'])
+def test_consistency_is_measured_with_the_blur_of_the_pair(described, tmp_path):
+    """Whatever weights say of the degradation that they were trained for."""
+    weights = None
+    if described != 'no weights':
+        weights = save_network(tmp_path, upscale=8)
+        content = torch.load(weights, weights_only=True)
+        network = {'type': 'MulSR', 'upscale': 8, 'num_feat': 8, 'num_modules': 1}
+        content['mulsr_plugin'] = {'network_g': network, 'scales': [8], 'degradation': described}
+        torch.save(content, weights)
+    job = demo_job(tmp_path, 8, 'authors_fixed', weights=weights)
     report = infer(job)
-    result, low = read_cube(job.output).values / 2047, read_cube(job.images.cube).values / 2047
-    degraded = result.reshape(12, 4, 12, 4, 5).mean((1, 3))
-    rmse = np.sqrt(((degraded - low) ** 2).mean())
-    assert report.consistency['spectral consistency (RMSE)'] == pytest.approx(rmse, abs=3e-4)
+    assert report.sensor.known
+    result, low = torch.from_numpy(np.load(job.output)).permute(2, 0, 1), np.load(job.images.cube)
+    blurred = report.sensor.sensor.blur(result[None])[0].permute(1, 2, 0).numpy()
+    rmse = np.sqrt(((blurred - low) ** 2).mean())
+    assert report.consistency['spectral consistency (RMSE)'] == pytest.approx(rmse, rel=1e-4)
+
+
+def test_the_result_of_wrong_weights_does_not_score_better_than_that_of_right_ones():
+    """Right is the scene; wrong what undoes a blur over the block that the pair does not have."""
+    pair = demo_pair(8, 'authors_fixed')
+    low, right = (image.permute(1, 2, 0).numpy() for image in (pair.lq, pair.gt))
+    wrong = np.repeat(np.repeat(low, 8, axis=0), 8, axis=1)
+    sensor = estimate_sensor(pair.lq, pair.guide).sensor
+    scores = []
+    for result in (right, wrong):
+        meter = ConsistencyMeter(low, sensor)
+        for first in range(0, len(result), 64):
+            meter.add(first, result[first : first + 64])
+        scores.append(meter.figures()['spectral consistency (RMSE)'])
+    assert calculate_spectral_consistency(wrong, low) < calculate_spectral_consistency(right, low)
+    assert scores[0] < 0.8 * scores[1]
+
+
+def test_spatial_consistency_is_measured_in_the_unit_range(job):
+    infer(job)
+    result = read_cube(job.output).values / 2047
     np.save(job.output.parent / 'response.npy', np.full((3, 5), 0.2))
     answer = infer(changed(job, spectral_response=str(job.output.parent / 'response.npy'), force=True))
     guide = np.load(job.images.guide)
@@ -157,7 +202,7 @@ def test_network_without_a_guide_needs_none(job, unguided, log):
     alone = changed(job, images=CubeFile(job.images.cube), weights=weights, option_file=options)
     report = infer(alone)
     assert (report.shape, report.scale, report.shift) == ((48, 48, 5), 4, None)
-    assert list(report.consistency) == ['spectral consistency (RMSE)', 'spectral consistency (SAM)']
+    assert list(report.consistency) == []  # nothing says how the cube was blurred
     low = torch.from_numpy(np.float32(read_cube(job.images.cube).values / 2047)).permute(2, 0, 1)[None]
     with torch.no_grad():
         expected = net(low)[0].permute(1, 2, 0).clamp(0, 1).numpy()
@@ -211,7 +256,7 @@ def test_interrupted_script_ends_with_a_line_and_leaves_nothing(job, tmp_path):
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert rest.splitlines()[-1] == 'interrupted: nothing half-written is left'
+    assert rest.splitlines()[-1] == 'interrupted: nothing half-written is left under the name of the result'
     assert 'Traceback' not in rest
     assert not job.output.parent.exists()
 
@@ -325,7 +370,7 @@ def test_existing_files_are_kept(job, tmp_path):
 
 
 def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(super_resolution, 'apply_network', None)  # all is told before the work
+    monkeypatch.setattr(super_resolution, 'result_strips', None)  # all is told before the work
     write_cube(tmp_path / 'lr.hdr', read_cube(job.images.cube))
     header = (tmp_path / 'lr.hdr').read_text()
     (tmp_path / 'lr.dat').rename(tmp_path / 'lr.bil')
@@ -339,7 +384,7 @@ def test_files_of_an_envi_image_are_kept(job, tmp_path, monkeypatch):
 
 
 def test_place_that_takes_no_file_is_seen_before_the_work(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(super_resolution, 'apply_network', None)
+    monkeypatch.setattr(super_resolution, 'result_strips', None)
     (tmp_path / 'file').write_text('no folder')
     with pytest.raises(OSError, match=r'Nothing can be written to .*file \(Not a directory\): name another place'):
         infer(changed(job, output=tmp_path / 'file' / 'sr.npy'))
@@ -371,7 +416,7 @@ def test_nothing_is_left_behind(job, monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError('in the middle')
 
-    monkeypatch.setattr(super_resolution, 'apply_network', fail)
+    monkeypatch.setattr(super_resolution, 'result_strips', fail)
     with pytest.raises(MemoryError):
         infer(job)
     assert not job.output.parent.exists()
@@ -403,7 +448,7 @@ def test_nothing_is_left_behind(job, monkeypatch):
     ],
 )
 def test_mistakes_are_named_before_the_work(make, message, job, monkeypatch):
-    monkeypatch.setattr(super_resolution, 'apply_network', None)
+    monkeypatch.setattr(super_resolution, 'result_strips', None)
     if 'cuda' in message and torch.cuda.is_available():
         pytest.skip('there is a GPU')
     with pytest.raises((ValueError, FileNotFoundError), match=message):
@@ -441,7 +486,7 @@ def test_script(job, tmp_path, capsys):
     command = [sys.executable, str(script), *arguments]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert run.returncode == 0, run.stderr
-    for expected in ('INFO: MulSR x4: 12x12x5 and guide 48x48x3.', 'spectral consistency (RMSE): 0.', '100%'):
+    for expected in ('INFO: MulSR x4: 12x12x5 and guide 48x48x3.', 'No spectral consistency is given', '100%'):
         assert expected in run.stdout + run.stderr
     assert np.abs(read_cube(job.output).values / 2047 - expected_result(job)).max() <= 0.5 / 2047 + 1e-5
     assert main(['infer', *arguments]) == 1

@@ -154,3 +154,9 @@ def test_shapes_that_do_not_fit_are_refused(lq, guide, response, message):
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match='not finite'):
         estimate_sensor(torch.full((4, 8, 8), math.nan), torch.zeros(3, 64, 64))
+
+
+def test_a_cube_of_noise_says_nothing():
+    generator = torch.Generator().manual_seed(0)
+    lq, guide = torch.rand(60, 24, 24, generator=generator), torch.rand(3, 96, 96, generator=generator)
+    assert not estimate_sensor(lq, guide).known

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mulsr_plugin.data.cube import Cube, check_cube, check_key
+from mulsr_plugin.data.formats.by_rows import EnviRows, NpyRows, RowFile, TiffRows
 from mulsr_plugin.data.formats.common import AXES, FormatError, RawImage, ReadOptions, Scale, read_numbers, to_cube
 from mulsr_plugin.data.formats.enmap import is_enmap, read_enmap
 from mulsr_plugin.data.formats.envi_header import data_candidates, envi_files
@@ -68,6 +69,12 @@ WRITERS: dict[str, Callable[[Path, Cube], None]] = {
 }
 # Elements of GDAL's .aux.xml that change what is read
 GDAL_TAGS = ('NoDataValue', 'Scale', 'Offset', 'GeoTransform', 'SRS', 'ColorInterp', 'ColorTable')
+ROW_FILES: dict[str, type[RowFile]] = {
+    '.npy': NpyRows,
+    **dict.fromkeys(('.hdr', '.dat', '.img', '.envi'), EnviRows),
+    **dict.fromkeys(('.tif', '.tiff'), TiffRows),
+}
+"""Of these formats files can be written some rows at a time."""
 # A folder of cubes may hold pictures of them too, which are not cubes.
 CUBE_SUFFIXES = ('.mat', '.npy', '.npz', *HDF5_SUFFIXES, '.hdr', '.tif', '.tiff')
 

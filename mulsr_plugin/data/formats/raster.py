@@ -32,6 +32,9 @@ from mulsr_plugin.data.formats.orientation import check_upright
 from mulsr_plugin.data.formats.stored_bands import StoredBands, joined, read_stored_bands
 
 DESCRIPTION = 'TIFFTAG_IMAGEDESCRIPTION'
+GDAL_CACHE = (
+    64  # megabytes that GDAL may take for what it has read or not yet written, instead of a share of the memory
+)
 
 
 def read_envi(path: Path, options: ReadOptions) -> RawImage:
@@ -115,19 +118,21 @@ def rasterio_for(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def opened(path: Path, driver: str, named: Path | None = None) -> Iterator[Any]:
-    """Open a file for reading with one driver, so that no content makes GDAL read other files.
+def opened(path: Path, driver: str, named: Path | None = None, mode: str = 'r') -> Iterator[Any]:
+    """Open a file with one driver, so that no content makes GDAL read other files.
 
     Args:
         path (Path): The file.
         driver (str): GDAL's name of its format.
         named (Path | None): What messages call it. Default: None, by its own name.
+        mode (str): 'r', or 'r+' to write into it, which leaves files beside it alone. Default: 'r'.
     """
     rasterio = rasterio_for(path)
     named = named or path
-    with quiet(rasterio):
+    no_companions = {} if mode == 'r' else {'GDAL_PAM_ENABLED': 'NO'}
+    with quiet(rasterio), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE, **no_companions):
         try:
-            image = rasterio.open(str(path.absolute()), driver=driver)
+            image = rasterio.open(str(path.absolute()), mode, driver=driver)
         except rasterio.errors.RasterioError as error:
             raise FormatError(
                 f'{named} cannot be read as {driver} ({error}): it is damaged or of another format.'
