@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mulsr_plugin.archs.bands import split_bands
+from mulsr_plugin.checkpoints.weights import PREFERRED
 from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.degradation.batch import apply_response_batch, degrade_batch, unpack_crops
 from mulsr_plugin.models.checkpointing import CheckpointedModel
@@ -105,7 +106,9 @@ class HSISRModel(CheckpointedModel):
         self.print_network(self.net_g)
         path = opt['path']
         if path.get('pretrain_network_g') is not None:
-            strict, param_key = path.get('strict_load_g', True), path.get('param_key_g', 'params')
+            # a training goes on from the last weights, as in BasicSR; what is tested are those that were validated
+            strict, default = path.get('strict_load_g', True), 'params' if self.is_train else PREFERRED
+            param_key = path.get('param_key_g', default)
             self.load_network(self.net_g, path['pretrain_network_g'], strict, param_key)
         if self.is_train:
             self.init_training_settings()
