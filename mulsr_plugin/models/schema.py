@@ -20,6 +20,7 @@ from basicsr.utils.registry import (
 from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import IMAGE_ARGUMENTS, SENSOR_RULES
 from mulsr_plugin.models.precision import PRECISIONS
+from mulsr_plugin.models.precision_choice import AUTO
 from mulsr_plugin.utils.options import (
     ANYTHING,
     BLOCK,
@@ -97,7 +98,7 @@ TRAIN_RULES: dict[str, Rule] = {
     'warmup_iter': given(integer(-1)),
     'pixel_opt': BLOCK,
     'bands_per_chunk': integer(1),
-    'precision': choice(*PRECISIONS),
+    'precision': choice(*PRECISIONS, AUTO),
     'channels_last': BOOLEAN,
     'compile': BOOLEAN,
     'grad_clip': POSITIVE,
@@ -123,7 +124,7 @@ VAL_RULES: dict[str, Rule] = {
     'max_images': integer(1),
     'bands': either(integer(1), list_of(integer(0))),
     'bands_per_chunk': either(integer(1), choice('auto')),
-    'precision': choice(*PRECISIONS),
+    'precision': choice(*PRECISIONS, AUTO),
     'tile_size': integer(1),
     'tile_halo': integer(0),
 }
