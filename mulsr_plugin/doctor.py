@@ -176,6 +176,7 @@ def check_option_file(report: Report, path: str) -> None:
             f'{path} is not an option file: {" ".join(str(error).split())}', 'Compare it with one of `mulsr options`.'
         )
         return
+    before = report.num_problems
     _check_model(report, options)
     for name, block in datasets.items():
         if not isinstance(block, dict) or block.get('type') not in autoload.NAMES['dataset']:
@@ -184,6 +185,8 @@ def check_option_file(report: Report, path: str) -> None:
         # as BasicSR completes the block
         shared = {'scale': options['scale']} if 'scale' in options else {}
         _check_data_set(report, name, {**block, 'phase': name.split('_')[0], **shared}, options.get('network_g') or {})
+    if report.num_problems == before and options.get('model_type') in autoload.NAMES['model']:
+        _rehearse(report, options)
 
 
 def examine(option_file: str | None = None) -> int:
@@ -324,6 +327,19 @@ def _check_precision(report: Report, options: dict[str, Any]) -> None:
                 f'{timing}',
                 f'write {name}: precision: auto.',
             )
+
+
+def _rehearse(report: Report, options: dict[str, Any]) -> None:
+    """Try the run out as the launchers do before they make anything."""
+    from mulsr_plugin.training.rehearsal import rehearse
+
+    try:
+        rehearse({**options, 'is_train': 'train' in options}, stock_script=True)
+    except (ValueError, OSError, ImportError) as error:
+        finding, _, advice = str(error).rpartition('; ')
+        report.problem(finding or str(error), advice if finding else 'Correct the option file.')
+    else:
+        report.good('the run was tried out: network, weights, a training sample, every metric')
 
 
 def _check_data_set(report: Report, name: str, block: dict[str, Any], network: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from basicsr.data import build_dataset
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
@@ -25,6 +27,7 @@ from mulsr_plugin.checkpoints.weights import (
 )
 from mulsr_plugin.checkpoints.wrappers import named_as
 from mulsr_plugin.models.resume_options import check_resume_options
+from mulsr_plugin.utils.distributed import shared_by_first
 
 
 class CheckpointedModel(SRModel):
@@ -35,10 +38,12 @@ class CheckpointedModel(SRModel):
             :func:`mulsr_plugin.models.resume_options.options_of_run`; subclasses set it before they train.
         extra_training_state: Called at every save: what a state must hold besides for an exact resume. The plugin's
             launcher sets it. Default: nothing.
+        epoch: The epoch at hand, where the launcher sets it; None where it does not.
         weights_key: Under which key of the file the weights stood that were loaded; None for none.
         trained_as: What the file says of them; None where it says nothing.
     """
 
+    epoch: int | None = None
     weights_key: str | None = None
     trained_as: Mapping[str, Any] | None = None
     run_options: dict[str, Any]
@@ -64,6 +69,18 @@ class CheckpointedModel(SRModel):
             get_root_logger().error(f'{error} Training goes on without the state of iteration {current_iter}.')
         else:
             self._remove_old_states(current_iter)
+
+    def save_now(self, current_iter: int) -> None:
+        """Save outside of the schedule, unless this iteration is saved already: every process of a run calls it."""
+        path = os.path.join(self.opt['path']['training_states'], f'{current_iter}.state')
+        if not shared_by_first(os.path.isfile, path):
+            self.save(self._epoch_of(current_iter) if self.epoch is None else self.epoch, current_iter)
+
+    def _epoch_of(self, current_iter: int) -> int:
+        """Return in which epoch an iteration is; BasicSR's script does not say, and restarts it when it resumes."""
+        data, world_size = self.opt['datasets']['train'], self.opt['world_size']
+        samples = math.ceil(len(build_dataset(data)) / world_size)
+        return (current_iter - 1) // max(samples // data['batch_size_per_gpu'], 1)
 
     @master_only
     def _remove_old_states(self, current_iter: int) -> None:

@@ -84,6 +84,8 @@ class HSISRModel(CheckpointedModel):
     """
 
     train_rules: Mapping[str, Rule] = TRAIN_RULES
+    # set where BasicSR's own script runs the training, see mulsr_plugin.training.stock_script
+    attendant: Any = None
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_model_options(opt, self.train_rules)
@@ -96,6 +98,7 @@ class HSISRModel(CheckpointedModel):
         self.channels_last: bool | None = train.get('channels_last')
         self.log_dict: dict[str, float] = {}
         self._has_run = False
+        self._last_validated: dict[str, tuple[str, int]] = {}
         self._set_up(opt)
         self._settle_precision()
 
@@ -366,6 +369,8 @@ class HSISRModel(CheckpointedModel):
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses))
         if self.step_guard.num_undone:
             self.log_dict['undone_steps'] = self.step_guard.num_undone
+        if self.attendant is not None:
+            self.attendant.after_iteration(self, current_iter)
 
     def _undo_step(self, current_iter: int) -> None:
         guard = self.step_guard
@@ -495,8 +500,35 @@ class HSISRModel(CheckpointedModel):
         self.output = self.predict()['result']
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate on every image of the loader's data set, shared between the processes of a distributed run."""
-        validate(self, dataloader.dataset, current_iter, tb_logger, save_img)
+        """Validate on every image of the loader's data set, shared between the processes of a distributed run.
+
+        BasicSR's script counts on beyond the last iteration and validates once more at the end.
+
+        Raises:
+            RunError: A training could not be validated; its state has been saved.
+        """
+        if not self.is_train or isinstance(current_iter, str):
+            validate(self, dataloader.dataset, current_iter, tb_logger, save_img)
+            return
+        place = dataloader.dataset.opt['name'], min(current_iter, int(self.opt['train']['total_iter']))
+        if place[1] < current_iter and place == self._last_validated.get(place[0]):
+            return
+        self._validate_training(dataloader.dataset, place[1], tb_logger, save_img)
+        self._last_validated[place[0]] = place
+
+    def _validate_training(self, dataset: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        attended = self.attendant.validating(self, current_iter) if self.attendant else nullcontext()
+        try:
+            with attended:
+                validate(self, dataset, current_iter, tb_logger, save_img)
+        except Exception as error:
+            get_root_logger().exception(f'The validation at iteration {current_iter} failed.')
+            self.save_now(current_iter)
+            raise RunError(
+                f'The validation at iteration {current_iter} failed ({type(error).__name__}: '
+                f'{" ".join(str(error).split())}); the state of the training was saved: correct the cause and go on '
+                'with --auto_resume.'
+            ) from error
 
 
 def _check_gpus(opt: Mapping[str, Any]) -> None:
