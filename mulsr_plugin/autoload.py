@@ -268,9 +268,9 @@ def _attend_stock_script() -> None:
     """Have the run of BasicSR's own train.py or test.py tried out first, if one of them is what Python runs."""
     script = _stock_script()
     if script is not None:
-        from mulsr_plugin.training.stock_script import attend
+        from importlib import import_module
 
-        attend(is_train=script == 'train')
+        import_module('mulsr_plugin.training.stock_script').attend(is_train=script == 'train')
 
 
 def _stock_script() -> str | None:
