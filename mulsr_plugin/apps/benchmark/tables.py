@@ -176,7 +176,7 @@ def _remarks(
 
 
 def _weights_text(checkpoint: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    keys = {row.get('weights') for row in rows} - {None}  # results of older versions do not say
+    keys = {str(row['weights']) for row in rows if row.get('weights')}  # results of older versions do not say
     return f'{" and ".join(sorted(keys))} of {checkpoint}' if keys else checkpoint
 
 
