@@ -260,6 +260,33 @@ def _register_or_stand_in() -> None:
         )
         with suppress(ImportError):  # a fork without registries: nobody can ask for a name
             _stand_in(error)
+    else:
+        _attend_stock_script()
+
+
+def _attend_stock_script() -> None:
+    """Have the run of BasicSR's own train.py or test.py tried out first, if one of them is what Python runs."""
+    script = _stock_script()
+    if script is not None:
+        from importlib import import_module
+
+        import_module('mulsr_plugin.training.stock_script').attend(is_train=script == 'train')
+
+
+def _stock_script() -> str | None:
+    """Return 'train' or 'test' if BasicSR's script of that name is the program, not one of its loader's workers."""
+    from os.path import dirname, join, realpath
+
+    processes = sys.modules.get('multiprocessing.process')
+    if processes is not None and processes.parent_process() is not None:
+        return None
+    if sys.argv[:1] == ['-m']:  # Python imports the package before it knows the file of the module
+        module = sys.orig_argv[sys.orig_argv.index('-m') + 1]
+        return {'basicsr.train': 'train', 'basicsr.test': 'test'}.get(module)
+    program = getattr(sys.modules.get('__main__'), '__file__', None)
+    folder = dirname(str(sys.modules['basicsr'].__file__))
+    scripts = {realpath(join(folder, f'{name}.py')): name for name in ('train', 'test')}
+    return scripts.get(realpath(program)) if program else None
 
 
 def _stand_in(error: Exception) -> None:

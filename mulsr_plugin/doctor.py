@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import sys
+from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
@@ -125,6 +126,20 @@ def check_torch(report: Report) -> bool:
     return True
 
 
+def check_bfloat16(report: Report) -> None:
+    """Measure whether bfloat16 is faster than float32 on this machine."""
+    import torch
+    from torch import nn
+
+    from mulsr_plugin.models.precision_choice import time_precisions
+
+    timing = time_precisions(nn.Conv2d(64, 64, 3, padding=1), 'cuda' if torch.cuda.is_available() else 'cpu')
+    if timing.chosen == 'bf16':
+        report.good(f'precision: bf16 is faster than fp32: {timing}')
+    else:
+        report.note(f'precision: bf16 is no faster than fp32 ({timing}): write auto or fp32 in option files')
+
+
 def check_names(report: Report) -> bool:
     """Check that BasicSR can be imported and holds all our names; return whether it does."""
     if not _check_import(report, 'basicsr'):
@@ -161,6 +176,7 @@ def check_option_file(report: Report, path: str) -> None:
             f'{path} is not an option file: {" ".join(str(error).split())}', 'Compare it with one of `mulsr options`.'
         )
         return
+    before = report.num_problems
     _check_model(report, options)
     for name, block in datasets.items():
         if not isinstance(block, dict) or block.get('type') not in autoload.NAMES['dataset']:
@@ -169,6 +185,8 @@ def check_option_file(report: Report, path: str) -> None:
         # as BasicSR completes the block
         shared = {'scale': options['scale']} if 'scale' in options else {}
         _check_data_set(report, name, {**block, 'phase': name.split('_')[0], **shared}, options.get('network_g') or {})
+    if report.num_problems == before and options.get('model_type') in autoload.NAMES['model']:
+        _rehearse(report, options)
 
 
 def examine(option_file: str | None = None) -> int:
@@ -190,6 +208,9 @@ def examine(option_file: str | None = None) -> int:
         complete = check_names(report)
         report.section('Optional libraries')
         check_optional(report)
+        if complete:
+            report.section('Speed')
+            check_bfloat16(report)
         if option_file is not None:
             report.section(f'Options and data of {option_file}')
             if complete:
@@ -282,6 +303,43 @@ def _check_model(report: Report, options: dict[str, Any]) -> None:
         report.problem(f'{options["model_type"]}: {error}', 'correct the option file.')
     else:
         report.good(f'options of {options["model_type"]}')
+        _check_precision(report, options)
+
+
+def _check_precision(report: Report, options: dict[str, Any]) -> None:
+    """Measure what the precision of an option file costs with its network on this machine."""
+    import torch
+    from basicsr.archs import build_network
+
+    from mulsr_plugin.models.precision_choice import AUTO, time_precisions
+
+    wanted = {name: (options.get(name) or {}).get('precision') for name in ('train', 'val')}
+    if not {AUTO, 'bf16'} & {*wanted.values()}:
+        return
+    on_gpu = options.get('num_gpu') != 0 and torch.cuda.is_available()
+    timing = time_precisions(build_network(deepcopy(options['network_g'])), 'cuda' if on_gpu else 'cpu')
+    for name, precision in wanted.items():
+        if precision == AUTO:
+            report.good(f'{name}: precision: auto is {timing.chosen} here: {timing}')
+        elif precision == 'bf16' and not timing.is_bearable('bf16'):
+            report.problem(
+                f'{name}: precision: bf16 is {timing.bf16 / timing.fp32:.1f} times slower than fp32 on this machine: '
+                f'{timing}',
+                f'write {name}: precision: auto.',
+            )
+
+
+def _rehearse(report: Report, options: dict[str, Any]) -> None:
+    """Try the run out as the launchers do before they make anything."""
+    from mulsr_plugin.training.rehearsal import rehearse
+
+    try:
+        rehearse({**options, 'is_train': 'train' in options}, stock_script=True)
+    except (ValueError, OSError, ImportError) as error:
+        finding, _, advice = str(error).rpartition('; ')
+        report.problem(finding or str(error), advice if finding else 'Correct the option file.')
+    else:
+        report.good('the run was tried out: network, weights, a training sample, every metric')
 
 
 def _check_data_set(report: Report, name: str, block: dict[str, Any], network: dict[str, Any]) -> None:

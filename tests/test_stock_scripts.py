@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from tests.models.tiny import make_options, make_stores
 
 LINK_SCRIPT = Path(__file__).parents[1] / 'scripts' / 'link_basicsr.py'
@@ -41,7 +44,10 @@ def test_train_validate_and_test(folder):
     experiment = folder / 'experiments' / 'tiny'
     assert (experiment / 'models' / 'net_g_latest.pth').is_file()
     assert (experiment / 'training_states' / '4.state').is_file()
-    assert (experiment / 'metrics_tiny.csv').is_file()
+    # the script counts on and validates once more at the end; three images, once
+    rows = (experiment / 'metrics_tiny.csv').read_text().splitlines()[2:]
+    assert [row.split(',')[0] for row in rows] == ['4'] * 3
+    assert 'eta: -1 day' not in log and '@ 4 iter' in log
     assert list((folder / 'tb_logger' / 'tiny').iterdir())
 
     opt['datasets'] = {'test': opt['datasets']['val']}
@@ -62,3 +68,34 @@ def test_debug_run_without_validation(folder):
     del opt['val'], opt['datasets']['val']
     run(folder, 'train.py', opt, '--debug')
     assert (folder / 'experiments' / 'debug_tiny' / 'models' / 'net_g_latest.pth').is_file()
+
+
+def test_what_cannot_be_done_is_refused_before_anything_is_made(folder):
+    opt = make_options(folder) | {'name': 'refused'}
+    opt['datasets']['train']['batch_size_per_gpu'] = 9
+    (folder / 'refused.yml').write_text(yaml.safe_dump(opt))
+    command = [sys.executable, 'basicsr/train.py', '-opt', 'refused.yml']
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith('raise crops_per_image or lower the batch size.')
+    assert 'Traceback' not in done.stderr and not (folder / 'experiments' / 'refused').exists()
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals are those of POSIX')
+def test_a_run_that_is_asked_to_stop_saves_a_state(folder):
+    opt = make_options(folder, total_iter=100_000) | {'name': 'stopped'}
+    opt['logger']['save_checkpoint_freq'] = 100_000
+    opt['val']['val_freq'] = 100_000
+    (folder / 'stopped.yml').write_text(yaml.safe_dump(opt))
+    command = [sys.executable, 'basicsr/train.py', '-opt', 'stopped.yml']
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if 'iter:       2' in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stderr.read()
+    assert process.returncode == EXIT_STOPPED
+    (state,) = (folder / 'experiments' / 'stopped' / 'training_states').glob('*.state')
+    iteration = int(state.stem)
+    assert torch.load(state, weights_only=True)['epoch'] == (iteration - 1) // 4
+    assert (folder / 'experiments' / 'stopped' / 'models' / f'net_g_{iteration}.pth').is_file()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mulsr_plugin.checkpoints.author_releases import RELEASES, Release
 from mulsr_plugin.checkpoints.files import load_safely, save_atomically
+from mulsr_plugin.checkpoints.wrappers import without_wrappers
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def read_author_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         path (str | PathLike): File with `{epoch, model, optimizer}` or with the state dict itself.
 
     Returns:
-        dict[str, Tensor]: Tensors on the CPU by the authors' names, without the prefix `module.`.
+        dict[str, Tensor]: Tensors on the CPU by the authors' names, without the names of PyTorch's wrappers.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -101,14 +102,14 @@ def read_author_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise ValueError(
             "this file holds no weights by name, neither at its top nor under 'model': give a training checkpoint."
         )
-    return {str(name).removeprefix('module.'): value.detach() for name, value in state.items()}
+    return without_wrappers({str(name): value.detach() for name, value in state.items()})
 
 
 def convert_author_state(state: Mapping[str, Tensor], network: str | None = None) -> ConvertedCheckpoint:
     """Rename the tensors of a released checkpoint, drop those that nothing uses, and find the options they fit.
 
     Args:
-        state (Mapping[str, Tensor]): State dict of the release, without the prefix `module.`.
+        state (Mapping[str, Tensor]): State dict of the release, without the names of PyTorch's wrappers.
         network (str | None): Name in :data:`RELEASES`. Default: None, detected by the names of the tensors.
 
     Returns:
@@ -145,7 +146,7 @@ def recognise_release(state: Mapping[str, Tensor]) -> str | None:
     """Return which network a released checkpoint belongs to, a name in :data:`RELEASES`; None for none of them.
 
     Args:
-        state (Mapping[str, Tensor]): State dict of the release, without the prefix `module.`.
+        state (Mapping[str, Tensor]): State dict of the release, without the names of PyTorch's wrappers.
     """
     return next((network for network, release in RELEASES.items() if release.marker in state), None)
 

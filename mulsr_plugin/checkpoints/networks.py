@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from mulsr_plugin.checkpoints.description import description_in, scales_text, without_defaults
 from mulsr_plugin.checkpoints.files import load_safely
 from mulsr_plugin.checkpoints.recognition import network_options
-from mulsr_plugin.checkpoints.weights import check_weights_fit, select_weights
+from mulsr_plugin.checkpoints.weights import PREFERRED, check_weights_fit, preferred_key, select_weights
+from mulsr_plugin.checkpoints.wrappers import named_as
 from mulsr_plugin.utils.options import building, check_constructor_options, read_option_file, require
-
-_PARAM_KEYS = ('params_ema', 'params')  # averaged weights are those that are validated
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class WeightsFile:
 
     Attributes:
         path (Path): The file.
-        state (dict[str, Tensor]): State dict, without the prefix `module.`.
+        state (dict[str, Tensor]): State dict, without the names of PyTorch's wrappers.
         description (dict[str, Any] | None): What the file says of it, see
             :func:`mulsr_plugin.checkpoints.description.describe_weights`; None where it says nothing.
     """
@@ -40,7 +39,7 @@ class WeightsFile:
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
-    """Read the weights of a checkpoint in BasicSR's form: `params_ema`, else `params`, else the file itself.
+    """Read the weights of a checkpoint: `params_ema`, else `params`, else what others name so, else the file itself.
 
     No code from the file is run.
 
@@ -55,13 +54,15 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     content = load_safely(path)
     if not isinstance(content, Mapping):
         raise ValueError(f'{path} holds {type(content).__name__}, no network weights: give a checkpoint of BasicSR.')
-    key = next((key for key in _PARAM_KEYS if key in content), None)
-    if key is not None:
-        return WeightsFile(path, select_weights(content, key, str(path)), description_in(content))
-    state = content.get('model', content)
-    if isinstance(state, Mapping) and state and all(isinstance(value, Tensor) for value in state.values()):
-        return WeightsFile(path, {str(name).removeprefix('module.'): value for name, value in state.items()})
-    raise ValueError(f'{path} holds no network weights: give a checkpoint of BasicSR, such as models/net_g_latest.pth.')
+    try:
+        state = select_weights(content, PREFERRED, str(path))
+    except ValueError as error:
+        raise ValueError(
+            f'{path} holds no network weights: give a checkpoint of BasicSR, such as models/net_g_latest.pth.'
+        ) from error
+    if not state and preferred_key(content) is None:
+        raise ValueError(f'{path} is empty, so it holds no network weights: give a checkpoint of BasicSR.')
+    return WeightsFile(path, state, description_in(content))
 
 
 def network_from_weights(
@@ -94,13 +95,14 @@ def network_from_weights(
     with building(f'The network of {source}'):
         arguments = {key: deepcopy(value) for key, value in without_defaults(options).items() if key != 'type'}
         net = ARCH_REGISTRY.get(options['type'])(**arguments)
+    state = named_as(weights.state, net.state_dict())
     try:
-        check_weights_fit(net, weights.state, source)
+        check_weights_fit(net, state, source)
     except ValueError as error:
         if option_file is not None or description is None:
             raise
         raise ValueError(f'{source} is not what it says it is, so it was changed since: {error}') from error
-    net.load_state_dict(weights.state)
+    net.load_state_dict(state)
     return net.eval(), options
 
 

@@ -12,6 +12,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 
 from mulsr_plugin.checkpoints.authors import recognise_release
+from mulsr_plugin.checkpoints.wrappers import without_shared_prefix
 
 
 def recognise_network(state: Mapping[str, Tensor], source: str = 'The checkpoint') -> dict[str, Any] | None:
@@ -35,7 +36,8 @@ def recognise_network(state: Mapping[str, Tensor], source: str = 'The checkpoint
             ) from error
         if options is not None:
             return {'type': name, **options}
-    return None
+    inner = without_shared_prefix(state)  # saved as part of a larger module
+    return None if inner is None else recognise_network(inner, source)
 
 
 def network_options(state: Mapping[str, Tensor], scale: int, source: str = 'The checkpoint') -> dict[str, Any]:

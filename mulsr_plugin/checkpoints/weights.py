@@ -10,8 +10,27 @@ from torch import Tensor, nn
 from mulsr_plugin.checkpoints.authors import recognise_release
 from mulsr_plugin.checkpoints.description import with_defaults
 from mulsr_plugin.checkpoints.recognition import recognise_network
+from mulsr_plugin.checkpoints.wrappers import without_wrappers
 
 StateDict = Mapping[str, Tensor]
+
+PREFERRED = 'preferred'
+"""Stands for the weights of :func:`preferred_key` where an option names no key."""
+
+_KEYS = ('params_ema', 'params', 'model', 'state_dict')
+
+
+def preferred_key(content: Any) -> str | None:
+    """Return under which key the weights to use stand: averaged ones, which are validated, before the last ones.
+
+    Args:
+        content: What :func:`mulsr_plugin.checkpoints.files.load_safely` returned.
+
+    Returns:
+        ``params_ema`` or ``params`` of BasicSR, ``model`` or ``state_dict`` of others; None where the file is the state
+        dict itself.
+    """
+    return next((key for key in _KEYS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)), None)
 
 
 def select_weights(content: Any, param_key: str | None, path: str) -> dict[str, Tensor]:
@@ -19,21 +38,25 @@ def select_weights(content: Any, param_key: str | None, path: str) -> dict[str, 
 
     Args:
         content: What :func:`mulsr_plugin.checkpoints.files.load_safely` returned.
-        param_key: ``path: param_key_g`` of the option file; None where the file is the state dict itself.
+        param_key: ``path: param_key_g`` of the option file; ``PREFERRED`` for those of :func:`preferred_key`; None
+            where the file is the state dict itself.
         path: Where the checkpoint comes from, for the message.
 
     Returns:
-        The state dict, without the prefix ``module.``.
+        The state dict by the names of the network, see
+        :func:`mulsr_plugin.checkpoints.wrappers.without_wrappers`.
 
     Raises:
         ValueError: The checkpoint holds no such weights; the sentence says which it holds.
     """
     state = content
+    if param_key == PREFERRED:
+        param_key = preferred_key(content)
     if param_key is not None and isinstance(content, Mapping):
         state = content.get(param_key, content.get('params') if param_key == 'params_ema' else None)
     if not _is_state_dict(state):
         raise ValueError(f'{path} holds no network weights under {param_key!r}: {_what_it_holds(content)}')
-    return {name.removeprefix('module.'): value for name, value in state.items()}
+    return without_wrappers(state)
 
 
 def check_weights_fit(net: nn.Module, state: StateDict, path: str) -> None:
@@ -125,5 +148,8 @@ def _likely_reason(own: StateDict, state: StateDict) -> str:
             return f'the file was written with {", ".join(different)}: set network_g so'
     shared = len(own.keys() & state.keys())
     if shared < len(own) / 2:
-        return f'only {shared} of {len(own)} names agree, so it is of another network: set network_g: type'
+        return (
+            f'only {shared} of {len(own)} names agree, so it is of another network, or of this one with other options: '
+            'set network_g as it was in the training that wrote the file'
+        )
     return 'set network_g as it was in the training that wrote the file'

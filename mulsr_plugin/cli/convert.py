@@ -105,8 +105,8 @@ def copy_weights(content: Any, args: argparse.Namespace) -> None:
     """Write the weights of a checkpoint in BasicSR's form, and their description, into a file of their own."""
     from mulsr_plugin.checkpoints.description import description_in
     from mulsr_plugin.checkpoints.files import DESCRIPTION_KEY, save_atomically
-    from mulsr_plugin.checkpoints.weights import select_weights
+    from mulsr_plugin.checkpoints.weights import PREFERRED, select_weights
 
-    params, description = select_weights(content, args.param_key or _AVERAGED, args.source), description_in(content)
+    params, description = select_weights(content, args.param_key or PREFERRED, args.source), description_in(content)
     save_atomically({'params': params, **({DESCRIPTION_KEY: description} if description else {})}, args.target)
     print(f'{args.target}: {sum(value.numel() for value in params.values()):,} parameters')

@@ -21,6 +21,7 @@ from mulsr_plugin.data.sample_seeds import SampleSeeds, key_generator
 from mulsr_plugin.data.spectral_response import LARGEST_SHIFT, apply_spectral_response, load_spectral_response
 from mulsr_plugin.data.store.folder import CubeFolder
 from mulsr_plugin.data.store.reader import CubeStore
+from mulsr_plugin.utils.distributed import world_size
 from mulsr_plugin.utils.files import read_lines
 from mulsr_plugin.utils.options import BLOCK, BOOLEAN, NAME, TEXT, Rule, check_block, choice, either, integer, require
 
@@ -108,6 +109,8 @@ class PairedHSIRGBDataset(data.Dataset):
         }
         self.keys = self._select_keys()
         self._check_shapes()
+        if self.is_train:
+            self._check_length()
         header = self.cubes['gt' if 'gt' in self.cubes else 'lq'].header(self.keys[0])
         self.num_bands: int = header.shape[2]
         self.wavelengths = header.wavelengths
@@ -227,6 +230,20 @@ class PairedHSIRGBDataset(data.Dataset):
         check_cube(f'{key} of dataroot_{kind}', values, scale)
         return values, scale
 
+    def smallest_size(self) -> tuple[int, int]:
+        """Return the smallest height and the smallest width of a scene, each cut to a multiple of the scale."""
+        heights, widths = zip(*(self._full_size(key) for key in self.keys))
+        return min(heights), min(widths)
+
+    def _check_length(self) -> None:
+        """Refuse an epoch without a whole batch: BasicSR's script would end untrained, and say nothing."""
+        share = -(-len(self) // world_size())
+        if share < self.opt['batch_size_per_gpu']:
+            raise ValueError(
+                f'One epoch has {share} samples per process, fewer than batch_size_per_gpu '
+                f'{self.opt["batch_size_per_gpu"]}; raise crops_per_image or lower the batch size.'
+            )
+
     def _full_size(self, key: str) -> tuple[int, int]:
         """Height and width of a scene, cut to multiples of the scale."""
         height, width, _ = self.cubes['gt' if 'gt' in self.cubes else 'rgb'].header(key).shape
@@ -337,6 +354,9 @@ def _check_options(opt: Mapping[str, Any]) -> None:
     given = {key for key, value in opt.items() if value is not None}
     if opt['phase'] == 'train':
         _check_train_options(opt, given, where)
+        _check_loader_options(opt, where)
+    elif opt.get('persistent_workers'):
+        raise ValueError(f'{where}: persistent_workers has no workers to keep in phase {opt["phase"]}; remove it.')
     elif given & set(_TRAIN_RULES):
         raise ValueError(f'{where}: {min(given & set(_TRAIN_RULES))} has no effect in phase {opt["phase"]}; remove it.')
     if 'dataroot_gt' not in given and not {'dataroot_lq', 'dataroot_rgb'} <= given:
@@ -366,6 +386,19 @@ def _check_train_options(opt: Mapping[str, Any], given: set[str], where: str) ->
                 f'{where}: gt_size {size} is an odd number of low-resolution pixels, which cannot be rolled by half; '
                 f'make it a multiple of {2 * scale} or write use_roll: false.'
             )
+
+
+def _check_loader_options(opt: Mapping[str, Any], where: str) -> None:
+    """Refuse what PyTorch's loader or BasicSR's prefetcher meet with a traceback."""
+    if opt.get('persistent_workers') and opt['num_worker_per_gpu'] == 0:
+        raise ValueError(
+            f'{where}: persistent_workers needs workers, but num_worker_per_gpu is 0; raise that or remove '
+            'persistent_workers.'
+        )
+    if opt.get('prefetch_mode') == 'cuda' and not (torch.cuda.is_available() and opt.get('pin_memory')):
+        raise ValueError(
+            f'{where}: prefetch_mode: cuda needs a GPU and pin_memory: true; add the latter, or set prefetch_mode: ~.'
+        )
 
 
 def _open_cubes(opt: Mapping[str, Any], root_key: str) -> CubeStore | CubeFolder:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from basicsr.data import build_dataset
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
@@ -16,8 +18,16 @@ from mulsr_plugin.checkpoints.description import describe_weights, description_i
 from mulsr_plugin.checkpoints.files import DESCRIPTION_KEY, load_safely, save_atomically
 from mulsr_plugin.checkpoints.shipped import find_weights
 from mulsr_plugin.checkpoints.states import remove_old_states
-from mulsr_plugin.checkpoints.weights import check_weights_fit, check_weights_overlap, select_weights
+from mulsr_plugin.checkpoints.weights import (
+    PREFERRED,
+    check_weights_fit,
+    check_weights_overlap,
+    preferred_key,
+    select_weights,
+)
+from mulsr_plugin.checkpoints.wrappers import named_as
 from mulsr_plugin.models.resume_options import check_resume_options
+from mulsr_plugin.utils.distributed import shared_by_first
 
 
 class CheckpointedModel(SRModel):
@@ -28,8 +38,14 @@ class CheckpointedModel(SRModel):
             :func:`mulsr_plugin.models.resume_options.options_of_run`; subclasses set it before they train.
         extra_training_state: Called at every save: what a state must hold besides for an exact resume. The plugin's
             launcher sets it. Default: nothing.
+        epoch: The epoch at hand, where the launcher sets it; None where it does not.
+        weights_key: Under which key of the file the weights stood that were loaded; None for none.
+        trained_as: What the file says of them; None where it says nothing.
     """
 
+    epoch: int | None = None
+    weights_key: str | None = None
+    trained_as: Mapping[str, Any] | None = None
     run_options: dict[str, Any]
     extra_training_state: Callable[[], dict[str, Any]] = dict
 
@@ -53,6 +69,18 @@ class CheckpointedModel(SRModel):
             get_root_logger().error(f'{error} Training goes on without the state of iteration {current_iter}.')
         else:
             self._remove_old_states(current_iter)
+
+    def save_now(self, current_iter: int) -> None:
+        """Save outside of the schedule, unless this iteration is saved already: every process of a run calls it."""
+        path = os.path.join(self.opt['path']['training_states'], f'{current_iter}.state')
+        if not shared_by_first(os.path.isfile, path):
+            self.save(self._epoch_of(current_iter) if self.epoch is None else self.epoch, current_iter)
+
+    def _epoch_of(self, current_iter: int) -> int:
+        """Return in which epoch an iteration is; BasicSR's script does not say, and restarts it when it resumes."""
+        data, world_size = self.opt['datasets']['train'], self.opt['world_size']
+        samples = math.ceil(len(build_dataset(data)) / world_size)
+        return (current_iter - 1) // max(samples // data['batch_size_per_gpu'], 1)
 
     @master_only
     def _remove_old_states(self, current_iter: int) -> None:
@@ -134,7 +162,8 @@ class CheckpointedModel(SRModel):
     ) -> None:
         """Load weights written by BasicSR or by this model, without running code from the file.
 
-        ``load_path`` may also name weights that come with the package, see :mod:`mulsr_plugin.checkpoints.shipped`.
+        ``load_path`` may also name weights that come with the package, see :mod:`mulsr_plugin.checkpoints.shipped`;
+        for ``param_key`` see :func:`mulsr_plugin.checkpoints.weights.select_weights`.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -142,18 +171,21 @@ class CheckpointedModel(SRModel):
         """
         load_path = str(find_weights(load_path))
         content = load_safely(load_path)
-        state = select_weights(content, param_key, load_path)
-        get_root_logger().info(f'Loading {type(net).__name__} weights from {load_path}.')
         bare = self.get_bare_model(net)
+        state = named_as(select_weights(content, param_key, load_path), bare.state_dict())
+        key = preferred_key(content) if param_key in (PREFERRED, 'params_ema') else param_key
+        get_root_logger().info(f'Loading {type(bare).__name__} weights {key or "without a key"} from {load_path}.')
         if strict:
             check_weights_fit(bare, state, load_path)
         else:
             check_weights_overlap(bare, state, load_path)
             self._print_different_keys_loading(bare, state, strict)
         bare.load_state_dict(state, strict=strict)
-        description = description_in(content)
-        if description is not None and net is self.net_g:  # not again for its averages
-            self._compare_use(description, load_path)
+        if net is not self.net_g:  # the averages, of the same file
+            return
+        self.weights_key, self.trained_as = key, description_in(content)
+        if self.trained_as is not None:
+            self._compare_use(self.trained_as, load_path)
 
     def _compare_use(self, description: Mapping[str, Any], path: str) -> None:
         """Warn of weights used with settings other than those trained with, where their tensors fit all the same."""

@@ -20,17 +20,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mulsr_plugin.archs.bands import split_bands
+from mulsr_plugin.checkpoints.weights import PREFERRED
 from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.data.degradation.batch import apply_response_batch, degrade_batch, unpack_crops
 from mulsr_plugin.models.checkpointing import CheckpointedModel
 from mulsr_plugin.models.compiled import CompiledForward
 from mulsr_plugin.models.inference import Tile, apply_network, is_bandwise, is_guided
-from mulsr_plugin.models.precision import autocast, float32_math
+from mulsr_plugin.models.precision import PRECISIONS, autocast, float32_math
+from mulsr_plugin.models.precision_choice import AUTO, PrecisionTiming, time_precisions
 from mulsr_plugin.models.resume_options import options_of_run, prepare_resume
 from mulsr_plugin.models.schema import TRAIN_RULES, check_model_options
 from mulsr_plugin.models.step_guard import StepGuard, total_loss, total_norm
 from mulsr_plugin.models.validation import validate
-from mulsr_plugin.utils.distributed import share_seed
+from mulsr_plugin.utils.distributed import share_seed, shared_by_first
 from mulsr_plugin.utils.options import Rule, RunError, building
 
 
@@ -46,7 +48,8 @@ class HSISRModel(CheckpointedModel):
 
     - ``bands_per_chunk``: bands of a batch that are computed at a time. Default: all.
     - ``precision``: ``fp32`` (default), ``tf32`` or ``bf16`` (see :func:`mulsr_plugin.models.precision.autocast`);
-      weights, loss and optimiser are float32 in each.
+      weights, loss and optimiser are float32 in each. ``auto`` takes the faster of ``fp32`` and ``bf16``, which is
+      measured once at the start; a resumed run keeps what it began with unless that is much slower here.
     - ``channels_last``: memory format of the images. Default: true for the guide on a CPU, else false.
     - ``compile``: torch.compile of the network; where that fails, training goes on without.
     - ``grad_clip``: largest norm of the gradient; that of the last step before clipping is logged as ``grad_norm``.
@@ -81,6 +84,8 @@ class HSISRModel(CheckpointedModel):
     """
 
     train_rules: Mapping[str, Rule] = TRAIN_RULES
+    # set where BasicSR's own script runs the training, see mulsr_plugin.training.stock_script
+    attendant: Any = None
 
     def __init__(self, opt: dict[str, Any]) -> None:
         check_model_options(opt, self.train_rules)
@@ -90,11 +95,12 @@ class HSISRModel(CheckpointedModel):
             prepare_resume(opt)
             self.run_options = options_of_run(opt)  # now, as building takes some out
         train = opt.get('train') or {}
-        self.precision: str = train.get('precision') or 'fp32'
         self.channels_last: bool | None = train.get('channels_last')
         self.log_dict: dict[str, float] = {}
         self._has_run = False
+        self._last_validated: dict[str, tuple[str, int]] = {}
         self._set_up(opt)
+        self._settle_precision()
 
     def _set_up(self, opt: dict[str, Any]) -> None:
         """Build network and training as SRModel does, with one sentence where the network cannot be built."""
@@ -105,10 +111,39 @@ class HSISRModel(CheckpointedModel):
         self.print_network(self.net_g)
         path = opt['path']
         if path.get('pretrain_network_g') is not None:
-            strict, param_key = path.get('strict_load_g', True), path.get('param_key_g', 'params')
+            # a training goes on from the last weights, as in BasicSR; what is tested are those that were validated
+            strict, default = path.get('strict_load_g', True), 'params' if self.is_train else PREFERRED
+            param_key = path.get('param_key_g', default)
             self.load_network(self.net_g, path['pretrain_network_g'], strict, param_key)
         if self.is_train:
             self.init_training_settings()
+
+    def _settle_precision(self) -> None:
+        """Measure what ``precision: auto`` is on this machine, and put it into the options in place of ``auto``."""
+        asking = [name for name in ('train', 'val') if (self.opt.get(name) or {}).get('precision') == AUTO]
+        self._measured: tuple[list[str], PrecisionTiming] | None = None
+        if asking:
+            timing = shared_by_first(time_precisions, self.get_bare_model(self.net_g), self.device)
+            self._measured = asking, timing
+            get_root_logger().info(f'precision: auto is {timing.chosen} here: {timing}.')
+            self._set_precision(timing.chosen)
+        self.precision: str = (self.opt.get('train') or {}).get('precision') or 'fp32'
+
+    def _set_precision(self, precision: str) -> None:
+        for name in self._measured[0] if self._measured else ():
+            self.opt[name]['precision'] = precision
+            if self.is_train:
+                self.run_options[f'{name}: precision'] = precision
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Restore the state, and with ``precision: auto`` the precision of the run, unless it is much slower here."""
+        before = (
+            (resume_state.get('options') or {}).get(f'{self._measured[0][0]}: precision') if self._measured else None
+        )
+        if self._measured and before in PRECISIONS and self._measured[1].is_bearable(before):
+            self._set_precision(before)
+            self.precision = self.opt['train'].get('precision') or 'fp32'
+        super().resume_training(resume_state)
 
     @cached_property
     def _forward_parameters(self) -> Mapping[str, inspect.Parameter]:
@@ -334,6 +369,8 @@ class HSISRModel(CheckpointedModel):
         self.log_dict = self.reduce_loss_dict(OrderedDict(losses))
         if self.step_guard.num_undone:
             self.log_dict['undone_steps'] = self.step_guard.num_undone
+        if self.attendant is not None:
+            self.attendant.after_iteration(self, current_iter)
 
     def _undo_step(self, current_iter: int) -> None:
         guard = self.step_guard
@@ -463,8 +500,35 @@ class HSISRModel(CheckpointedModel):
         self.output = self.predict()['result']
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate on every image of the loader's data set, shared between the processes of a distributed run."""
-        validate(self, dataloader.dataset, current_iter, tb_logger, save_img)
+        """Validate on every image of the loader's data set, shared between the processes of a distributed run.
+
+        BasicSR's script counts on beyond the last iteration and validates once more at the end.
+
+        Raises:
+            RunError: A training could not be validated; its state has been saved.
+        """
+        if not self.is_train or isinstance(current_iter, str):
+            validate(self, dataloader.dataset, current_iter, tb_logger, save_img)
+            return
+        place = dataloader.dataset.opt['name'], min(current_iter, int(self.opt['train']['total_iter']))
+        if place[1] < current_iter and place == self._last_validated.get(place[0]):
+            return
+        self._validate_training(dataloader.dataset, place[1], tb_logger, save_img)
+        self._last_validated[place[0]] = place
+
+    def _validate_training(self, dataset: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        attended = self.attendant.validating(self, current_iter) if self.attendant else nullcontext()
+        try:
+            with attended:
+                validate(self, dataset, current_iter, tb_logger, save_img)
+        except Exception as error:
+            get_root_logger().exception(f'The validation at iteration {current_iter} failed.')
+            self.save_now(current_iter)
+            raise RunError(
+                f'The validation at iteration {current_iter} failed ({type(error).__name__}: '
+                f'{" ".join(str(error).split())}); the state of the training was saved: correct the cause and go on '
+                'with --auto_resume.'
+            ) from error
 
 
 def _check_gpus(opt: Mapping[str, Any]) -> None:

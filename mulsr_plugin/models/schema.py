@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from basicsr.utils.registry import (
 from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import IMAGE_ARGUMENTS, SENSOR_RULES
 from mulsr_plugin.models.precision import PRECISIONS
+from mulsr_plugin.models.precision_choice import AUTO
 from mulsr_plugin.utils.options import (
     ANYTHING,
     BLOCK,
@@ -97,7 +99,7 @@ TRAIN_RULES: dict[str, Rule] = {
     'warmup_iter': given(integer(-1)),
     'pixel_opt': BLOCK,
     'bands_per_chunk': integer(1),
-    'precision': choice(*PRECISIONS),
+    'precision': choice(*PRECISIONS, AUTO),
     'channels_last': BOOLEAN,
     'compile': BOOLEAN,
     'grad_clip': POSITIVE,
@@ -123,7 +125,7 @@ VAL_RULES: dict[str, Rule] = {
     'max_images': integer(1),
     'bands': either(integer(1), list_of(integer(0))),
     'bands_per_chunk': either(integer(1), choice('auto')),
-    'precision': choice(*PRECISIONS),
+    'precision': choice(*PRECISIONS, AUTO),
     'tile_size': integer(1),
     'tile_halo': integer(0),
 }
@@ -193,6 +195,7 @@ def check_option_file(opt: Mapping[str, Any]) -> None:
         require(opt, ['train', 'logger'], 'the option file')
     check_block(opt['path'], {key: PATH_RULES.get(key, ANYTHING) for key in opt['path']}, 'path')
     check_block(opt['datasets'], dict.fromkeys(opt['datasets'], given(BLOCK)), 'datasets')
+    _check_phases(opt['datasets'], opt['is_train'])
     model = registered(MODEL_REGISTRY, opt['model_type'], 'model')
     if hasattr(model, 'train_rules'):
         check_model_options(opt, model.train_rules)
@@ -201,6 +204,44 @@ def check_option_file(opt: Mapping[str, Any]) -> None:
         data_set = registered(DATASET_REGISTRY, data['type'], 'data set')
         if hasattr(data_set, 'check_options'):
             data_set.check_options({**data, 'phase': phase.split('_')[0], 'scale': opt.get('scale')})
+
+
+def _check_phases(datasets: Mapping[str, Any], is_train: bool) -> None:
+    """Refuse data sets that BasicSR's scripts do not know what to do with."""
+    phases = {name: name.split('_')[0] for name in datasets}
+    if is_train and 'train' not in datasets:
+        raise ValueError("datasets has no block 'train'; add one, or use `mulsr test` for testing.")
+    for name, phase in phases.items():
+        if is_train and name != 'train' and phase != 'val':
+            raise ValueError(
+                f'datasets: {name} is neither train nor for validation in a training; name it val or val_NAME.'
+            )
+        if not is_train and phase not in ('test', 'val'):
+            raise ValueError(f'datasets: {name} is not for a test; name it test or test_NAME.')
+
+
+def _check_logger(opt: Mapping[str, Any]) -> None:
+    logger = opt['logger']
+    check_block(logger, LOGGER_RULES, 'logger')
+    require(logger, ['print_freq', 'save_checkpoint_freq', 'use_tb_logger'], 'logger')
+    wandb = logger.get('wandb') or {}
+    check_block(wandb, {'project': TEXT, 'resume_id': TEXT}, 'logger: wandb')
+    if 'debug' in opt['name']:
+        return
+    if wandb.get('project') is not None:
+        if not logger['use_tb_logger']:
+            raise ValueError(
+                'logger: wandb: project needs use_tb_logger: true, as what goes to TensorBoard is sent; set it, or '
+                'project: ~.'
+            )
+        _check_library('wandb', 'logger: wandb: project')
+    if logger['use_tb_logger']:
+        _check_library('tensorboard', 'logger: use_tb_logger: true')
+
+
+def _check_library(name: str, option: str) -> None:
+    if find_spec(name) is None:
+        raise ValueError(f'{option} needs {name}, which is not installed; run pip install {name}, or switch it off.')
 
 
 def check_model_options(opt: Mapping[str, Any], train_rules: Mapping[str, Rule]) -> None:
@@ -220,8 +261,7 @@ def check_model_options(opt: Mapping[str, Any], train_rules: Mapping[str, Rule])
     if opt.get('is_train'):
         require(opt, ['train', 'logger'], 'the option file')
         _check_train(opt['train'], train_rules)
-        check_block(opt['logger'], LOGGER_RULES, 'logger')
-        require(opt['logger'], ['print_freq', 'save_checkpoint_freq', 'use_tb_logger'], 'logger')
+        _check_logger(opt)
         _check_accumulate(opt['train'], opt['logger']['save_checkpoint_freq'])
     else:
         require(opt, ['val'], 'the option file')

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from mulsr_plugin.data.false_colour import comparison_panel, false_colour
 from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import ValidationMetrics, better_direction
+from mulsr_plugin.utils.options import RunError
 from mulsr_plugin.utils.tables import csv_text
 
 
@@ -55,11 +56,16 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
     rows: list[dict[str, Any]] = []
     pictures: dict[str, np.ndarray] = {}
     metrics = ValidationMetrics(options.get('metrics') or {}, dataset, _scale(model, dataset))
-    for index in indices:
-        name, values, picture = _validate_image(model, dataset, metrics, index, current_iter, save_img)
-        rows.append({'index': index, 'image': name, **values})
-        if picture is not None:
-            pictures[name] = picture
+    failure: Exception | None = None
+    try:
+        for index in indices:
+            name, values, picture = _validate_image(model, dataset, metrics, index, current_iter, save_img)
+            rows.append({'index': index, 'image': name, **values})
+            if picture is not None:
+                pictures[name] = picture
+    except Exception as error:  # whatever it is, the other processes of a run wait for this one
+        failure = error
+    _raise_in_all(failure, world_size)
     rows, pictures = _gather(rows, pictures, world_size)
     if rank == 0:
         _report(model, dataset, metrics, current_iter, tb_logger, rows, pictures)
@@ -72,7 +78,7 @@ def _validate_image(
     options, scale = model.opt['val'], _scale(model, dataset)
     sample = default_collate([central_crop(dataset[index], options.get('crop_size'), scale)])
     name = os.path.basename(sample['lq_path'][0])
-    bands = _chosen_bands(options.get('bands'), sample['lq'].shape[1])
+    bands = chosen_bands(options.get('bands'), sample['lq'].shape[1])
     model.feed_data(sample)
     start = time.perf_counter()
     outputs = {key: _to_cube(value) for key, value in model.predict(bands).items()}
@@ -141,8 +147,12 @@ def central_crop(sample: Mapping[str, Any], side: int | None, scale: int) -> dic
     return sample
 
 
-def _chosen_bands(choice: int | Sequence[int] | None, num_bands: int) -> list[int]:
-    """Band indices meant by ``val: bands``: all, some evenly spaced ones, or those of a list."""
+def chosen_bands(choice: int | Sequence[int] | None, num_bands: int) -> list[int]:
+    """Return the band indices meant by ``val: bands``: all, some evenly spaced ones, or those of a list.
+
+    Raises:
+        ValueError: There is no such band.
+    """
     if choice is None:
         return list(range(num_bands))
     if isinstance(choice, int):
@@ -178,6 +188,19 @@ def _save(
     elif form == 'mat':
         extra = {} if wavelengths is None else {'wavelength': np.asarray(wavelengths)}
         savemat(f'{stem}.mat', {'hsi': values, **extra}, do_compression=True)
+
+
+def _raise_in_all(failure: Exception | None, world_size: int) -> None:
+    """Raise what one process met in all of them."""
+    text = None if failure is None else f'{type(failure).__name__}: {failure}'
+    failures: list[Any] = [text] * world_size
+    if world_size > 1:
+        torch.distributed.all_gather_object(failures, text)
+    if failure is not None:
+        raise failure
+    others = [text for text in failures if text is not None]
+    if others:
+        raise RunError(f'Another process could not validate its images ({others[0]}).')
 
 
 def _gather(rows: list[Any], pictures: dict[str, Any], world_size: int) -> tuple[list[Any], dict[str, Any]]:
@@ -229,7 +252,7 @@ def _protocol(model: Any, dataset: Any) -> str:
     if options.get('crop_size'):
         parts.append('central {0}x{0} crops'.format(options['crop_size']))
     if options.get('bands'):
-        parts.append(f'bands {_chosen_bands(options["bands"], dataset.num_bands)}')
+        parts.append(f'bands {chosen_bands(options["bands"], dataset.num_bands)}')
     if options.get('max_images'):
         parts.append(f'first {options["max_images"]} images')
     if options.get('tile_size'):

@@ -43,7 +43,7 @@ def parse_command_line(root: str, is_train: bool) -> tuple[dict[str, Any], Names
     arguments = [word.replace('--local-rank', '--local_rank', 1) for word in sys.argv[1:]]
     arguments = _with_option_file_found(arguments)
     minutes, arguments = _take_minutes(arguments) if is_train else (None, arguments)
-    written = _read_option_file(arguments)
+    written = read_arguments(arguments)
     check_option_file({**written, 'is_train': is_train}) if written else None
     launcher, others = _take_launcher(arguments)
     _check_launcher(launcher)
@@ -98,8 +98,16 @@ def _with_option_file_found(arguments: list[str]) -> list[str]:
     return [*arguments[:place], str(find_option_file(arguments[place])), *arguments[place + 1 :]]
 
 
-def _read_option_file(arguments: list[str]) -> dict[str, Any]:
-    """Read the option file ahead of BasicSR, which meets a missing or broken one with a traceback."""
+def read_arguments(arguments: list[str]) -> dict[str, Any]:
+    """Read the option file of a command line, ``--force_yml`` included, ahead of BasicSR.
+
+    Returns:
+        Its options; empty without ``-opt``, which BasicSR's own parser explains.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not an option file, or an entry of ``--force_yml`` cannot be read.
+    """
     if '-opt' not in arguments[:-1]:
         return {}
     opt = read_option_file(arguments[arguments.index('-opt') + 1])

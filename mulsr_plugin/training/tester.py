@@ -11,6 +11,7 @@ from basicsr.utils import make_exp_dirs
 
 from mulsr_plugin import register
 from mulsr_plugin.training.command_line import parse_command_line, start_logger
+from mulsr_plugin.training.rehearsal import rehearse
 from mulsr_plugin.utils.distributed import leave_process_group, wait_for_all
 from mulsr_plugin.utils.options import RunError
 
@@ -29,6 +30,7 @@ def prepare(root: str) -> tuple[Any, list[Any], dict[str, Any]]:
         ValueError: An option is wrong.
     """
     opt, _ = parse_command_line(root, is_train=False)
+    rehearse(opt)
     make_exp_dirs(opt)
     wait_for_all()
     start_logger(opt, 'test')

@@ -23,6 +23,7 @@ from mulsr_plugin.checkpoints.files import CheckpointError
 from mulsr_plugin.checkpoints.states import find_resume_state
 from mulsr_plugin.models.resume_options import prepare_resume
 from mulsr_plugin.training.command_line import parse_command_line, start_logger
+from mulsr_plugin.training.rehearsal import rehearse
 from mulsr_plugin.training.resume import ResumableSampler, generator_states, set_generator_states
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED, StopRequested, StopSignals, shield_workers
 from mulsr_plugin.utils.distributed import any_of, leave_process_group, wait_for_all
@@ -44,6 +45,8 @@ class Trainer:
 
     def __init__(self, root: str, started: float) -> None:
         self.opt, args = parse_command_line(root, is_train=True)
+        resumes = self.opt['auto_resume'] or self.opt['path'].get('resume_state') is not None
+        rehearse(self.opt, self.opt['world_size'], resumes)
         torch.backends.cudnn.benchmark = True
         state, warnings = find_resume_state(self.opt)
         if state is None:
@@ -98,33 +101,16 @@ class Trainer:
                 continue
             ratio = dataset_opt.get('dataset_enlarge_ratio', 1)
             self.sampler = ResumableSampler(dataset, opt['world_size'], opt['rank'], ratio)
-            self._check_prefetch(dataset_opt)
             self.train_loader = build_dataloader(dataset, dataset_opt, sampler=self.sampler, **shared)
             shield_workers(self.train_loader)
             self.batch_size = dataset_opt['batch_size_per_gpu']
-        if not hasattr(self, 'train_loader'):
-            raise ValueError("datasets has no block 'train'; add one, or use mulsr_plugin.test for testing.")
         self.batches_per_epoch = len(self.train_loader)
-        if self.batches_per_epoch == 0:
-            raise ValueError(
-                f'One epoch has {self.sampler.num_samples} samples per process, fewer than batch_size_per_gpu '
-                f'{self.batch_size}; raise crops_per_image or lower the batch size.'
-            )
         total = int(opt['train']['total_iter'])
         self.logger.info(
             f'Training on {len(self.sampler.dataset)} crops per epoch: {self.batches_per_epoch} batches of '
             f'{self.batch_size} in each of {opt["world_size"]} processes; {total} iterations, '
             f'{math.ceil(total / self.batches_per_epoch)} epochs.'
         )
-
-    @staticmethod
-    def _check_prefetch(dataset_opt: dict[str, Any]) -> None:
-        if dataset_opt.get('prefetch_mode') == 'cuda' and not (
-            torch.cuda.is_available() and dataset_opt.get('pin_memory')
-        ):
-            raise ValueError(
-                'prefetch_mode: cuda needs a GPU and pin_memory: true; add the latter, or set prefetch_mode: ~.'
-            )
 
     def _layout(self) -> list[int]:
         """Return what must be the same for a position within an epoch to mean the same samples."""
@@ -159,6 +145,7 @@ class Trainer:
 
     def _start_epoch(self) -> CPUPrefetcher | CUDAPrefetcher:
         """Start the loader at the current place of the current epoch."""
+        self.model.epoch = self.epoch
         self.sampler.set_epoch(self.epoch)
         self.sampler.start = self.batch_in_epoch * self.batch_size
         if hasattr(self.sampler.dataset, 'set_epoch'):
@@ -202,7 +189,9 @@ class Trainer:
             StopRequested: A signal has come to this process or another one of the run.
         """
         messages = MessageLogger(self.opt, self.current_iter, self.tb_logger)
+        messages.max_iters += 1  # it takes one iteration too many off: -1 day would be left after the last one
         iter_timer, data_timer = AvgTimer(), AvgTimer()
+        self.model.epoch = self.epoch
         self._validate_if_due()
         while self.current_iter < total:
             prefetcher = self._start_epoch()

@@ -8,7 +8,9 @@ from basicsr.archs import build_network
 
 from mulsr_plugin.__main__ import main
 from mulsr_plugin.checkpoints.files import save_atomically
+from mulsr_plugin.checkpoints.networks import network_from_weights, read_weights
 from mulsr_plugin.checkpoints.weights import check_weights_fit, check_weights_overlap, select_weights
+from mulsr_plugin.checkpoints.wrappers import named_as, without_wrappers
 from tests.archs.golden_mulsr import author_state
 
 MULSR = {'type': 'MulSR', 'upscale': 4, 'num_feat': 8, 'num_modules': 1}
@@ -88,7 +90,7 @@ def test_params_stand_in_for_missing_averaged_weights_and_prefixes_go():
             'missing (first: ',
             'the file holds weights of UAL: set network_g: type: UAL',
         ),
-        (lambda: {'conv.weight': torch.ones(3)}, 'missing (first: ', 'names agree, so it is of another network'),
+        (lambda: {'conv.weight': torch.ones(3)}, 'missing (first: ', 'names agree, so it is of another network, or'),
     ],
 )
 def test_weights_that_do_not_fit_name_the_first_difference_and_the_reason(weights, first, reason):
@@ -109,3 +111,48 @@ def test_part_of_the_weights_must_fit():
     check_weights_overlap(network(), {'hsi_head.bias': weights['hsi_head.bias']}, 'a.pth')
     with pytest.raises(ValueError, match='a.pth has no weights that fit network MulSR, so nothing would be loaded'):
         check_weights_overlap(network(), {'hsi_head.bias': torch.ones(3), 'other': torch.ones(3)}, 'a.pth')
+
+
+# ---- wrapped networks
+
+
+def wrapped(wrap):
+    net = network()
+    if wrap == 'compiled':
+        return torch.compile(net).state_dict()
+    if wrap == 'compiled inside':
+        net.hsi_head = torch.compile(net.hsi_head)
+        return net.state_dict()
+    if wrap == 'parallel':
+        return torch.nn.DataParallel(torch.compile(net)).state_dict()
+    if wrap == 'averaged':
+        return torch.optim.swa_utils.AveragedModel(net).state_dict()
+    return {f'{wrap}.{name}': value for name, value in net.state_dict().items()}
+
+
+WRAPS = ('compiled', 'compiled inside', 'parallel', 'averaged', '_orig_mod.module', 'net_g', 'model.net_g._orig_mod')
+
+
+@pytest.mark.parametrize('wrap', WRAPS)
+@pytest.mark.parametrize('key', ['params', 'state_dict', None])
+def test_weights_of_wrapped_networks_load(tmp_path, wrap, key):
+    state = wrapped(wrap)
+    save_atomically(state if key is None else {key: state}, tmp_path / 'a.pth')
+    net, options = network_from_weights(read_weights(tmp_path / 'a.pth'), 4)
+    assert options['type'] == 'MulSR'
+    inner = {name.rpartition('hsi_head.')[2]: value for name, value in state.items() if 'hsi_head.' in name}
+    for name, value in net.hsi_head.state_dict().items():
+        assert any(torch.equal(value, other) for other in inner.values()), name
+
+
+def test_names_that_would_become_one_are_left_alone():
+    state = {'module.w': torch.ones(1), 'w': torch.zeros(1)}
+    assert without_wrappers(state) == state
+
+
+def test_the_part_of_a_larger_module_that_is_the_network_is_found():
+    own = network().state_dict()
+    larger = {f'generator.{name}': value for name, value in own.items()} | {'discriminator.conv.weight': torch.ones(1)}
+    assert named_as(larger, own).keys() == own.keys()
+    del larger['generator.hsi_head.bias']
+    assert named_as(larger, own) is larger

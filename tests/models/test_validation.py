@@ -18,6 +18,7 @@ from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
 from mulsr_plugin.metrics.qnr import calculate_d_lambda, calculate_qnr
 from mulsr_plugin.metrics.sam import calculate_sam
+from mulsr_plugin.utils.options import RunError
 from tests.models.tiny import dataset_options, make_options, parsed
 
 
@@ -79,13 +80,13 @@ def test_values_files_and_records(tiny_stores, tmp_path):
 
 def test_the_best_value_is_kept(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path)
-    model.validation(loader, 4, Writer())
+    model.validation(loader, 2, Writer())
     best = model.best_metric_results['tiny']['psnr']['val']
     with torch.no_grad():
         model.net_g.end_x2[1].bias.add_(5)  # spoils every pixel
-    model.validation(loader, 8, Writer())
-    assert model.best_metric_results['tiny']['psnr'] == {'better': 'higher', 'val': best, 'iter': 4}
-    assert [row['iter'] for row in rows(tmp_path)] == ['4'] * 3 + ['8'] * 3
+    model.validation(loader, 4, Writer())
+    assert model.best_metric_results['tiny']['psnr'] == {'better': 'higher', 'val': best, 'iter': 2}
+    assert [row['iter'] for row in rows(tmp_path)] == ['2'] * 3 + ['4'] * 3
 
 
 def test_crop_images_and_bands(tiny_stores, tmp_path):
@@ -104,11 +105,11 @@ def test_crop_images_and_bands(tiny_stores, tmp_path):
 
 def test_evenly_spaced_bands(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path, bands=3, max_images=1, save_cube='npy')
-    model.validation(loader, 4, Writer())
-    few = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_4.npy')
+    model.validation(loader, 3, Writer())
+    few = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_3.npy')
     model.opt['val']['bands'] = None
-    model.validation(loader, 5, Writer())
-    every = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_5.npy')
+    model.validation(loader, 4, Writer())
+    every = np.load(tmp_path / 'visualization' / 'scene10' / 'scene10_4.npy')
     np.testing.assert_allclose(few, every[..., [0, 2, 4]], atol=1e-6)
 
 
@@ -325,10 +326,19 @@ def test_the_protocol_names_what_changes_the_result(tiny_stores, tmp_path):
 
 def test_other_metrics_after_a_resume_start_a_new_table(tiny_stores, tmp_path):
     model, loader = prepare(tiny_stores, tmp_path)
-    model.validation(loader, 4, Writer())
+    model.validation(loader, 2, Writer())
     model.opt['val']['metrics'] = {'rmse': {'type': 'calculate_rmse'}}
-    model.validation(loader, 8, Writer())
+    model.validation(loader, 4, Writer())
     assert list(rows(tmp_path)[0]) == ['iter', 'image', 'seconds', 'rmse']
     (old,) = tmp_path.glob('metrics_tiny_archived_*.csv')
     assert 'psnr,sam,ergas' in old.read_text()
     assert model.best_metric_results['tiny']['rmse']['better'] == 'lower'
+
+
+def test_a_validation_that_fails_saves_the_state_of_the_training(tiny_stores, tmp_path, monkeypatch):
+    model, loader = prepare(tiny_stores, tmp_path)
+    monkeypatch.setattr(loader.dataset, 'keys', ['absent'])
+    with pytest.raises(RunError, match='The validation at iteration 3 failed .* the state of the training was saved'):
+        model.validation(loader, 3, Writer())
+    assert torch.load(tmp_path / 'training_states' / '3.state', weights_only=True)['iter'] == 3
+    assert (tmp_path / 'models' / 'net_g_3.pth').is_file()

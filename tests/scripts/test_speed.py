@@ -65,7 +65,7 @@ def test_rows_say_how_fast_the_reference_and_ours_are(rows):
 
 
 def test_tables_hold_every_row(rows, tmp_path):
-    machine = describe_machine(CPU, matrix_rates(CPU))
+    machine = describe_machine(CPU, matrix_rates(CPU, side=64))
     table = write_results(tmp_path, machine, 'the command', rows)
     lines = table.splitlines()
     assert len(lines) == len(rows) + 2

@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from mulsr_plugin.checkpoints.weights import PREFERRED
 from mulsr_plugin.utils.options import (
     BLOCK,
     BOOLEAN,
@@ -66,7 +67,8 @@ def load_benchmark_options(path: str | Path) -> dict[str, Any]:
     (modules that register networks), ``bands_per_chunk`` (band-wise networks; for all entries or in one),
     ``crop_size`` and ``max_images`` (as in ``val``), ``save_cubes`` (true or float16, float32) and ``metrics`` (as in
     ``val``; the five of the paper if left out). An entry is ``bicubic``, or has a ``name``, a ``network_g`` and a
-    ``checkpoint``: a file (``param_key``: params or params_ema) or ``untrained``.
+    ``checkpoint``: a file or ``untrained``. ``param_key`` names its weights; by default those that ``mulsr infer`` and
+    ``mulsr test`` take: ``params_ema``, else ``params``, else the file itself.
 
     Args:
         path: YAML file.
@@ -125,7 +127,7 @@ def _entry(entry: str | Mapping[str, Any], opt: Mapping[str, Any]) -> dict[str, 
     where = f'entry {entry.get("name")!r}'
     check_block(entry, _ENTRY_RULES, where)
     require(entry, ['name', 'network_g', 'checkpoint'], where)
-    complete = {'param_key': 'params', **{key: value for key, value in entry.items() if value is not None}}
+    complete = {'param_key': PREFERRED, **{key: value for key, value in entry.items() if value is not None}}
     complete.setdefault('bands_per_chunk', opt['bands_per_chunk'])
     return complete
 

@@ -24,6 +24,7 @@ from mulsr_plugin import __version__
 from mulsr_plugin.apps.benchmark.options import UNTRAINED
 from mulsr_plugin.apps.benchmark.tables import write_tables
 from mulsr_plugin.archs.bands import split_bands
+from mulsr_plugin.checkpoints.description import scales_text
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.measurement import ValidationMetrics
 from mulsr_plugin.models.validation import central_crop
@@ -123,6 +124,7 @@ class Benchmark:
                 'entry': entry['name'],
                 'image': image,
                 **metrics.measure(image, images),
+                'weights': model.weights_key,
                 'parameters': sum(p.numel() for p in model.net_g.parameters()),
                 'gflops': flops_per_pixel * reference[..., 0].numel() / 1e9,
                 **cost,
@@ -269,7 +271,8 @@ def build_entry(entry: Mapping[str, Any], opt: Mapping[str, Any], use_cuda: bool
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: The network is unknown, takes no such options, or the checkpoint is another network's.
+        ValueError: The network is unknown, takes no such options, or the checkpoint is another network's or was trained
+            for another scale.
     """
     trained = entry['checkpoint'] != UNTRAINED
     torch.manual_seed(opt['manual_seed'])
@@ -294,8 +297,18 @@ def build_entry(entry: Mapping[str, Any], opt: Mapping[str, Any], use_cuda: bool
             'is_train': False,
         }
     )
+    _check_scale(model.trained_as, opt['scale'], entry['checkpoint'])
     model.net_g.eval()
     return model
+
+
+def _check_scale(trained_as: Mapping[str, Any] | None, scale: int, checkpoint: str) -> None:
+    """Refuse weights of another scale, as inference does: MulSR's tensors fit at any even one."""
+    if trained_as is not None and scale not in trained_as['scales']:
+        raise ValueError(
+            f'{checkpoint} was trained for {scales_text(trained_as["scales"])}, not for x{scale}: give weights or data '
+            'sets of the same scale.'
+        )
 
 
 @torch.no_grad()

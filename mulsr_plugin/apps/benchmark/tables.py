@@ -171,8 +171,13 @@ def _remarks(
             )
         remarks.append(f'{entry} against {first}: {", ".join(parts)}.')
     trained = [entry for entry in complete if values[entry][0]['parameters']]
-    weights = ', '.join(f'{entry}: {content["checkpoints"][entry]}' for entry in trained)
+    weights = ', '.join(f'{entry}: {_weights_text(content["checkpoints"][entry], values[entry])}' for entry in trained)
     return [*remarks, f'Weights: {weights}.'] if trained else remarks
+
+
+def _weights_text(checkpoint: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    keys = {str(row['weights']) for row in rows if row.get('weights')}  # results of older versions do not say
+    return f'{" and ".join(sorted(keys))} of {checkpoint}' if keys else checkpoint
 
 
 def _higher_is_better(options: Mapping[str, Any]) -> bool:

@@ -64,18 +64,19 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def matrix_rate(dtype: torch.dtype, device: torch.device, rounds: int = 5) -> float:
+def matrix_rate(dtype: torch.dtype, device: torch.device, side: int | None = None, rounds: int = 5) -> float:
     """Measure what the machine reaches in a large matrix product, the ceiling for convolutions.
 
     Args:
         dtype (dtype): float32 (without TF32 where the caller has switched it off) or bfloat16.
         device (device): Where to multiply.
+        side (int | None): Rows and columns. Default: None, 8192 on a GPU and 2048 elsewhere.
         rounds (int): Products timed; the fastest counts. Default: 5.
 
     Returns:
         float: Floating-point operations per second.
     """
-    side = 8192 if device.type == 'cuda' else 2048
+    side = side or (8192 if device.type == 'cuda' else 2048)
     first, second = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     first @ second
     return 2 * side**3 / min(time_once(lambda: first @ second, device) for _ in range(rounds))

@@ -18,12 +18,12 @@ from scripts.dev.speed.measure import matrix_rate, time_in_turn
 HEAD = ('Work', 'Variant', 'Time', 'Ratio (range)', 'Difference', 'Peak MiB', 'GFLOP/s (of matrix product)')
 
 
-def matrix_rates(device: torch.device) -> dict[str, float]:
-    """Measure the rate of a matrix product in the precisions of the benchmark, in FLOP/s."""
-    rates = {'fp32': matrix_rate(torch.float32, device), 'bf16': matrix_rate(torch.bfloat16, device)}
+def matrix_rates(device: torch.device, side: int | None = None) -> dict[str, float]:
+    """Measure the rate of a matrix product, see :func:`matrix_rate`, in the precisions of the benchmark, in FLOP/s."""
+    rates = {'fp32': matrix_rate(torch.float32, device, side), 'bf16': matrix_rate(torch.bfloat16, device, side)}
     if device.type == 'cuda':
         torch.backends.cuda.matmul.allow_tf32 = True
-        rates['tf32'] = matrix_rate(torch.float32, device)
+        rates['tf32'] = matrix_rate(torch.float32, device, side)
         torch.backends.cuda.matmul.allow_tf32 = False
     return rates
 

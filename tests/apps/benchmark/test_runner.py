@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from mulsr_plugin.apps.benchmark import runner as module
 from mulsr_plugin.apps.benchmark.options import complete_options, load_benchmark_options
 from mulsr_plugin.apps.benchmark.runner import Benchmark, run_model
+from mulsr_plugin.checkpoints.networks import read_weights
 from mulsr_plugin.data.paired_hsi_rgb_dataset import PairedHSIRGBDataset
 from tests.models.tiny import dataset_options, make_stores
 
@@ -163,6 +164,42 @@ def test_trained_weights_are_used(stores, tmp_path, toy):
     assert failures == []
     expected = [np.sqrt(np.mean(sample['gt'].numpy().astype(float) ** 2)) for sample in dataset]
     assert [row['rmse'] for row in content['rows']] == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_are_those_that_inference_takes_and_the_table_says_which(stores, tmp_path, toy):
+    zero, one = ({'_orig_mod.scale.weight': torch.full((1, 1, 1, 1), value)} for value in (0.0, 1.0))
+    files = {
+        'both': ({'params': one, 'params_ema': zero}, 'params_ema', 0),
+        'one': ({'params': one}, 'params', 1),
+        'bare': (one, None, 1),
+    }
+    entries = []
+    for name, (content, _, _) in files.items():
+        torch.save(content, tmp_path / f'{name}.pth')
+        entries.append(untrained(name, {'type': 'FaultyToy'}) | {'checkpoint': str(tmp_path / f'{name}.pth')})
+    entries.append(entries[0] | {'name': 'last', 'param_key': 'params'})
+    failures, content = run(tmp_path, options(stores, *entries, imports=[toy]))
+    assert failures == []
+    rmse = {row['entry']: row['rmse'] for row in content['rows']}
+    assert rmse['one'] == rmse['bare'] == rmse['last'] != rmse['both']
+    for name, (_, key, expected) in files.items():
+        state = read_weights(tmp_path / f'{name}.pth').state
+        assert state['scale.weight'].item() == expected
+        assert {row['weights'] for row in content['rows'] if row['entry'] == name} == {key}
+    table = (tmp_path / 'results' / content['name'] / 'table.md').read_text()
+    assert f'both: params_ema of {tmp_path}/both.pth' in table
+    assert f'last: params of {tmp_path}/both.pth' in table
+
+
+def test_weights_of_another_scale_are_refused(stores, tmp_path):
+    entry = untrained('small', {'type': 'MulSR', 'upscale': 4, 'num_feat': 32, 'num_modules': 1})
+    entry['checkpoint'] = 'mulsr_cave_x8_small'
+    failures, content = run(tmp_path, options(stores, entry, 'bicubic'))
+    assert failures == [
+        "Entry 'small': mulsr_cave_x8_small was trained for x8, not for x4: "
+        'give weights or data sets of the same scale.'
+    ]
+    assert {row['entry'] for row in content['rows']} == {'Bicubic'}
 
 
 def test_finished_images_are_not_run_again(stores, tmp_path, monkeypatch):
