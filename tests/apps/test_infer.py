@@ -486,7 +486,7 @@ def test_script(job, tmp_path, capsys):
     command = [sys.executable, str(script), *arguments]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert run.returncode == 0, run.stderr
-    for expected in ('INFO: MulSR x4: 12x12x5 and guide 48x48x3.', 'No spectral consistency is given', '100%'):
+    for expected in ('INFO: MulSR x4: 12x12x5 (rows x columns x bands, ', 'No spectral consistency is given', '100%'):
         assert expected in run.stdout + run.stderr
     assert np.abs(read_cube(job.output).values / 2047 - expected_result(job)).max() <= 0.5 / 2047 + 1e-5
     assert main(['infer', *arguments]) == 1

@@ -73,7 +73,7 @@ def make_samples(folder: Path) -> dict[Path, Reader]:
         scipy.io.savemat(path, content, format=version, do_compression=compress)
         files[path] = guide if version == '4' else read_cube
     with h5py.File(folder / 'v73.mat', 'w') as file:
-        file.create_dataset('x', data=FLOATS.T, compression='gzip')
+        file.create_dataset('x', data=FLOATS.T, compression='gzip').attrs['MATLAB_class'] = b'double'
     np.savez_compressed(folder / 'packed.npz', x=FLOATS)
     for index, options in enumerate(({'compression': 'zlib'}, {'planarconfig': 'separate'}, {'bigtiff': True})):
         data = FLOATS.transpose(2, 0, 1) if index else FLOATS
