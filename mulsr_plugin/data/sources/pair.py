@@ -188,4 +188,4 @@ def _load_reduced(pair: PairFiles, rows: tuple[float, float], degradation: Mappi
     cube = cut(cube, top, 0, bottom - top, width)
     guide = cut(guide, scale * top, 0, scale * (bottom - top), scale * width)
     lq, guide, gt = reduced_resolution(cube, guide, scale, degradation)
-    return SceneCubes(gt=gt, lq=replace(lq, notes=(), warnings=(), axes_from=''), rgb=guide)
+    return SceneCubes(gt=gt, lq=replace(lq, notes=(), axes_from=''), rgb=guide)
