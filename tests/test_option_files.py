@@ -30,6 +30,8 @@ BENCHMARKS = [
         'classical_cave_x8',
         'classical_cave_x8_noise_free',
         'classical_pan_x4',
+        'classical_airborne_x4',
+        'classical_hyperion_x3',
     )
 ]
 FILES = sorted(set(OPTIONS.rglob('*.yml')) - set(BENCHMARKS) - set(OPTIONS.glob('search/*.yml')))
