@@ -19,6 +19,7 @@ COMMANDS = {
     'benchmark': 'benchmark',
     'compare': 'compare',
     'plot': 'plot',
+    'report': 'report',
     'convert': 'convert',
     'export': 'export',
     'estimate-sensor': 'sensor',

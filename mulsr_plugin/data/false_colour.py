@@ -189,8 +189,16 @@ def _is_visible(wavelengths: Sequence[float] | None) -> bool:
     return min(wavelengths) <= min(_VISIBLE_CENTRES) and max(wavelengths) >= max(_VISIBLE_CENTRES)
 
 
-def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[np.ndarray]:
-    """Return the band numbers that make up red, green and blue."""
+def channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[np.ndarray]:
+    """Return the band numbers whose means :func:`false_colour` shows as red, green and blue.
+
+    Args:
+        num_bands (int): L.
+        wavelengths (Sequence[float] | None): Band centres in nm, (L,); None where they are unknown.
+
+    Raises:
+        ValueError: ``wavelengths`` has not one entry per band.
+    """
     if wavelengths is not None and len(wavelengths) != num_bands:
         raise ValueError(
             f'wavelengths has {len(wavelengths)} entries for a cube with {num_bands} bands; '
@@ -208,7 +216,7 @@ def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[
 def _composite(cube: CubeArray, wavelengths: Sequence[float] | None) -> np.ndarray:
     """Return the three unstretched channels, float32 (H, W, 3)."""
     values = as_array(cube)
-    bands = _channel_bands(values.shape[-1], wavelengths)
+    bands = channel_bands(values.shape[-1], wavelengths)
     channels = [values[..., selected].mean(-1, dtype=np.float32) for selected in bands]
     return np.nan_to_num(np.stack(channels, axis=-1), nan=0.0)
 
