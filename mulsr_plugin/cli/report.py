@@ -49,7 +49,9 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument('--methods', type=split_names, help='methods to show, separated by commas (default: all)')
     part = parser.add_mutually_exclusive_group()
-    part.add_argument('--crop', type=whole_number(8), metavar='SIDE', help='show the central square of this many pixels')
+    part.add_argument(
+        '--crop', type=whole_number(8), metavar='SIDE', help='show the central square of this many pixels'
+    )
     part.add_argument('--area', type=split_area, metavar='TOP,LEFT,HEIGHT,WIDTH', help='show this part of every scene')
     parser.add_argument('--title', help='of the page')
     parser.add_argument('--force', action='store_true', help='replace a file that exists')

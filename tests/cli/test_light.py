@@ -38,6 +38,8 @@ MISTAKES = {
     'compare .': 'No metrics_*.csv in .',
     'plot .': 'holds no results.json',
     'plot A=. -opt demo_test_mulsr_x8': '-opt and --out belong together',
+    'report absent.npy --out report.html': 'There is no file or folder absent.npy',
+    'report lr.npy --out report.pdf': 'report.pdf does not end in .html',
     'convert absent.pth net.pth': 'There is no checkpoint absent.pth',
     'convert lr.npy net.bin': 'net.bin does not end in .pth or .safetensors',
     'convert lr.npy lr.pth': 'lr.pth exists already',

@@ -26,7 +26,7 @@ from mulsr_plugin.apps.benchmark.drawing import band_psnr
 from mulsr_plugin.apps.report.measures import angle_map, common_top
 from mulsr_plugin.apps.report.scenes import Crop, LoadedScene, Report, ReportScene
 from mulsr_plugin.apps.report.storing import LEVELS, RATIO, common_basis, store_cube, store_map
-from mulsr_plugin.data.false_colour import channel_bands, error_map, stretch_limits
+from mulsr_plugin.data.false_colour import channel_bands, error_map, false_colour, stretch_limits
 from mulsr_plugin.utils.files import replacing
 
 ENCODING = 'windows-1252'  # each byte is a character
@@ -36,6 +36,8 @@ SHARE_OF_ERROR = 0.1
 """Largest error of storing, of the smallest root mean square error of a method in the scene."""
 _SHARE_OF_RANGE = 1e-3  # and of the largest value; without a reference, this alone
 _SMALLEST_SHARE_OF_RANGE = 1e-5  # for methods that equal the reference
+
+_PREVIEW_SIDE = 192  # pixels of the pictures that are seen until a cube is unpacked
 
 Progress = Callable[[int, int], None]
 
@@ -65,7 +67,9 @@ def write_report(report: Report, path: Path, crop: Crop, command: str, progress:
     with replacing(path) as file:
         file.write(head.encode('ascii', 'xmlcharrefreplace'))
         scenes = _write_scenes(report, crop, file, progress)
-        file.write(f'<script type="application/json" id="content">{_json(_content(report, scenes, command))}</script>'.encode())
+        file.write(
+            f'<script type="application/json" id="content">{_json(_content(report, scenes, command))}</script>'.encode()
+        )
         file.write(tail.encode('ascii', 'xmlcharrefreplace'))
 
 
@@ -76,62 +80,78 @@ def _write_scenes(report: Report, crop: Crop, file: IO[bytes], progress: Progres
         loaded = scene.load(crop)
         report.rows += loaded.rows
         report.facts += loaded.facts
-        scenes.append(_write_scene(scene, loaded, f'{number}', report.methods, file))
+        scenes.append(_write_scene(scene, loaded, number, report.methods, file))
         if progress is not None:
             progress(number + 1, len(report.scenes))
     return scenes
 
 
 def _write_scene(
-    scene: ReportScene, loaded: LoadedScene, number: str, methods: list[str], file: IO[bytes]
+    scene: ReportScene, loaded: LoadedScene, number: int, methods: list[str], file: IO[bytes]
 ) -> dict[str, Any]:
     truth = loaded.reference
     cubes = {label: loaded.cubes[label] for label in methods if label in loaded.cubes}
     everything = [*([] if truth is None else [truth]), *cubes.values()]
-    basis, guiding = common_basis(everything), everything[0]
-    bands = guiding.shape[2]
-    errors = {} if truth is None else {label: error_map(cube, truth) for label, cube in cubes.items()}
-    rmse = {label: float(np.sqrt(np.mean(np.square(error, dtype=np.float64)))) for label, error in errors.items()}
-    tolerance = _tolerance(everything, list(rmse.values()))
+    guiding, bands = everything[0], everything[0].shape[2]
+    basis, limits = common_basis(everything), stretch_limits(guiding, loaded.wavelengths)
+    errors = [] if truth is None else [error_map(cube, truth) for cube in cubes.values()]
+    rmse = [float(np.sqrt(np.mean(np.square(error, dtype=np.float64)))) for error in errors]
+    tolerance = _tolerance(everything, rmse)
     stored = []
-    for index, (label, cube) in enumerate([*([] if truth is None else [('', truth)]), *cubes.items()]):
+    for index, cube in enumerate(everything):
         result = store_cube(cube, basis, tolerance)
         _write_bytes(file, f'cube-{number}-{index}', result.data)
-        about = {'step': result.step, 'rms': result.rms_error, 'largest': result.largest_error}
-        stored.append({'label': label, 'reference': truth is not None and index == 0, **about})
-        if label in errors:
-            stored[-1]['psnr'] = _numbers(band_psnr(cube, truth))
-    maps = {}
-    if truth is not None:
-        angles = {label: angle_map(cube, truth) for label, cube in cubes.items()}
-        for kind, images in (('error', errors), ('angle', angles)):
-            largest, top = common_top(list(images.values()))
-            results = [store_map(image, largest) for image in images.values()]
-            maps[kind] = {'smallest': results[0].smallest, 'largest': largest, 'top': top}
-            for index, result in enumerate(results, 1):
-                _write_bytes(file, f'{kind}-{number}-{index}', result.data)
+        picture = _preview(false_colour(cube, loaded.wavelengths, limits))
+        about = {'step': result.step, 'rms': result.rms_error, 'largest': result.largest_error, 'preview': picture}
+        stored.append({'label': '', 'reference': True, **about})
+    for about, (label, cube) in zip(stored[len(everything) - len(cubes) :], cubes.items()):
+        psnr = {} if truth is None else {'psnr': _numbers(band_psnr(cube, truth))}
+        about.update(label=label, reference=False, **psnr)
     return {
         'name': scene.name,
         'dataset': scene.dataset,
         'size': list(guiding.shape[:2]),
         'area': loaded.area,
+        'origin': loaded.origin,
         'wavelengths': None if loaded.wavelengths is None else _numbers(loaded.wavelengths),
         'response': None if loaded.response is None else [_numbers(row) for row in loaded.response],
         'basis': [_numbers(row) for row in basis],
         'channels': [chosen.tolist() for chosen in channel_bands(bands, loaded.wavelengths)],
-        'limits': [_numbers(row) for row in stretch_limits(guiding, loaded.wavelengths)],
+        'limits': [_numbers(row) for row in limits],
         'bandLimits': [_numbers(row) for row in np.percentile(guiding.reshape(-1, bands), (0.5, 99.5), axis=0).T],
         'tolerance': tolerance,
-        'smallestError': min(rmse.values(), default=None),
+        'smallestError': min(rmse, default=None),
         'cubes': stored,
-        'maps': maps,
+        'maps': {} if truth is None else _write_maps(number, errors, list(cubes.values()), truth, file),
     }
+
+
+def _write_maps(
+    number: int, errors: list[np.ndarray], cubes: list[np.ndarray], truth: np.ndarray, file: IO[bytes]
+) -> dict[str, dict[str, float]]:
+    """Write the maps of errors and angles of a scene; return what must be known to read them."""
+    about = {}
+    for kind, images in (('error', errors), ('angle', [angle_map(cube, truth) for cube in cubes])):
+        largest, top = common_top(images)
+        maps = [store_map(image, largest) for image in images]
+        about[kind] = {'smallest': maps[0].smallest, 'largest': largest, 'top': top}
+        for index, stored in enumerate(maps, 1):
+            _write_bytes(file, f'{kind}-{number}-{index}', stored.data)
+    return about
 
 
 def _tolerance(cubes: list[np.ndarray], rmse: list[float]) -> float:
     largest = max(float(np.abs(cube).max()) for cube in cubes) or 1.0
     wanted = min([_SHARE_OF_RANGE * largest, *(SHARE_OF_ERROR * error for error in rmse)])
     return max(wanted, _SMALLEST_SHARE_OF_RANGE * largest)
+
+
+def _preview(picture: np.ndarray) -> str:
+    """Return a small JPEG of a picture (H, W, 3) as base64."""
+    factor = min(1.0, _PREVIEW_SIDE / max(picture.shape[:2]))
+    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return base64.b64encode(cv2.imencode('.jpg', small[..., ::-1])[1].tobytes()).decode()
 
 
 def _content(report: Report, scenes: list[dict[str, Any]], command: str) -> dict[str, Any]:

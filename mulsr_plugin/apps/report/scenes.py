@@ -10,6 +10,8 @@ import numpy as np
 
 Window = tuple[slice, slice]
 """Rows and columns."""
+MOST_PIXELS = 1 << 21
+"""Of a scene: what a browser moves about without delay."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class LoadedScene:
         wavelengths: Of the bands in nm; None where they are unknown.
         response: Of the guide, (G, L); None where it is unknown.
         area: Which part of the scene it is, for people; '' for the whole.
+        origin: Its first row and column in the scene.
         rows: What only loading shows of :attr:`Report.rows`.
         facts: What only loading shows of :attr:`Report.facts`.
     """
@@ -31,6 +34,7 @@ class LoadedScene:
     wavelengths: Sequence[float] | None = None
     response: np.ndarray | None = None
     area: str = ''
+    origin: tuple[int, int] = (0, 0)
     rows: Sequence[dict[str, Any]] = ()
     facts: Sequence[tuple[str, str]] = ()
 
@@ -119,7 +123,7 @@ class Crop:
         else:
             rows, columns = (min(side, self.side or side) for side in size)
             top, left = (height - rows) // 2, (width - columns) // 2
-        side = int((self.most_values / (bands * cubes)) ** 0.5)
+        side = int(min(self.most_values / (bands * cubes), MOST_PIXELS) ** 0.5)
         why = ''
         if rows * columns > side**2:
             new_rows, new_columns = (min(rows, max(side, side**2 // columns)), min(columns, max(side, side**2 // rows)))
@@ -127,7 +131,9 @@ class Crop:
             rows, columns, why = new_rows, new_columns, ', cut to bound the size of this file'
         if (rows, columns) == size:
             return (slice(0, height), slice(0, width)), ''
-        words = f'rows {top} to {top + rows - 1}, columns {left} to {left + columns - 1} of {height}x{width} pixels{why}'
+        words = (
+            f'rows {top} to {top + rows - 1}, columns {left} to {left + columns - 1} of {height}x{width} pixels{why}'
+        )
         return (slice(top, top + rows), slice(left, left + columns)), words
 
 
@@ -166,7 +172,7 @@ def cut_scene(
         if not np.isfinite(part).all():
             raise ValueError(f'Scene {name}: the cube of {label} holds NaN or infinite values; repair it first.')
     truth = None if reference is None else parts.pop('the reference')
-    return LoadedScene(parts, truth, wavelengths, response, area)
+    return LoadedScene(parts, truth, wavelengths, response, area, (window[0].start, window[1].start))
 
 
 def chosen(

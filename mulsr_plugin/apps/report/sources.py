@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
@@ -62,7 +62,9 @@ def report_of_benchmark(folder: Path) -> Report:
         Metric(key, _TITLES.get(key, key), better_direction(options) == 'higher')
         for key, options in content['metrics'].items()
     ]
-    rows = [{**row, 'scene': row['image'], 'method': row['entry']} for row in content['rows'] if row['entry'] in entries]
+    rows = [
+        {**row, 'scene': row['image'], 'method': row['entry']} for row in content['rows'] if row['entry'] in entries
+    ]
     environment = content.get('settings', {}).get('environment', {})
     facts = [(f'Protocol of {name}', data.get('protocol', '')) for name, data in content['datasets'].items()]
     facts += [('Measured', _date_of(folder / 'results.json'))]
@@ -122,9 +124,7 @@ def report_of_files(
     report.facts += [(f'File of {label}', str(path)) for label, path in files.items()]
     if reference is not None:
         report.facts.append((f'File of {_REFERENCE}', str(reference)))
-        report.metrics = [
-            Metric(key, _TITLES[key], METRICS[key]['better'] == 'higher') for key in _MEASURED_ON_FILES
-        ]
+        report.metrics = [Metric(key, _TITLES[key], METRICS[key]['better'] == 'higher') for key in _MEASURED_ON_FILES]
     return report
 
 

@@ -154,7 +154,7 @@ def inverse_wavelet(coefficients: np.ndarray, size: tuple[int, int]) -> np.ndarr
 
 def sizes_of_levels(height: int, width: int) -> list[tuple[int, int]]:
     """Return the sizes that are halved one after the other."""
-    sizes = []
+    sizes: list[tuple[int, int]] = []
     while len(sizes) < _LARGEST_LEVELS and min(height, width) >= _SMALLEST_SIDE:
         sizes.append((height, width))
         height, width = -(-height // 2), -(-width // 2)

@@ -45,7 +45,7 @@ def known_report() -> Report:
         for number, method in enumerate(HOSTILE_METHODS)
     ]
     metrics = [Metric('psnr', 'PSNR', True), Metric('sam', 'SAM', False)]
-    scenes = [full, ReportScene('one band', 'Set', lambda _: LoadedScene(one_band))]
+    scenes = [full, ReportScene('one band', 'Set', lambda _: LoadedScene(one_band, origin=(7, 3)))]
     return Report(HOSTILE, scenes, HOSTILE_METHODS, metrics, rows, [('Protocol', HOSTILE)])
 
 

@@ -12,7 +12,14 @@ import pytest
 
 from mulsr_plugin.apps.report.page import ENCODING, write_report
 from mulsr_plugin.apps.report.scenes import Crop, LoadedScene, Report, ReportScene, chosen, cut_scene
-from tests.apps.report.made import HOSTILE, HOSTILE_METHODS, HOSTILE_SCENE, known_cubes, known_report, write_known_report
+from tests.apps.report.made import (
+    HOSTILE,
+    HOSTILE_METHODS,
+    HOSTILE_SCENE,
+    known_cubes,
+    known_report,
+    write_known_report,
+)
 
 
 class Elements(HTMLParser):
@@ -101,6 +108,7 @@ def test_part_shown(crop: Crop, size: tuple[int, int], words: str) -> None:
     scene = cut_scene('s', {'Plain': results['Plain']}, reference, crop)
     assert scene.cubes['Plain'].shape[:2] == size and scene.area.startswith(words) and bool(scene.area) == bool(words)
     numbers = [int(number) for number in re.findall(r'\d+', scene.area)] or [0, 40, 0, 56]
+    assert scene.origin == (numbers[0], numbers[2])
     expected = reference[numbers[0] : numbers[1] + 1, numbers[2] : numbers[3] + 1]
     np.testing.assert_array_equal(scene.reference, expected)
 

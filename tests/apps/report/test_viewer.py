@@ -19,8 +19,16 @@ import pytest
 
 from mulsr_plugin.apps.report.measures import angle_map, common_top
 from mulsr_plugin.data.false_colour import error_map, false_colour, stretch_limits
-from tests.apps.report.made import BANDS, HOSTILE, HOSTILE_METHODS, HOSTILE_SCENE, WAVELENGTHS, known_cubes
-from tests.apps.report.made import SIZE, write_known_report
+from tests.apps.report.made import (
+    BANDS,
+    HOSTILE,
+    HOSTILE_METHODS,
+    HOSTILE_SCENE,
+    SIZE,
+    WAVELENGTHS,
+    known_cubes,
+    write_known_report,
+)
 
 sync_api = pytest.importorskip('playwright.sync_api')
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -46,7 +54,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, file: Path) -> Iterator[Any]:
-    """A page with the first scene opened; it must neither print to the console, ask for anything, nor run our markup."""
+    """A page with the first scene opened, which may neither print to the console nor ask for anything nor be hacked."""
     page = browser.new_page(viewport={'width': 1280, 'height': 900})
     said: list[str] = []
     page.on('console', lambda message: said.append(message.text))
@@ -193,9 +201,7 @@ def test_spectra_of_a_pixel(page: Any) -> None:
 def test_mean_spectra_of_an_area(page: Any) -> None:
     click_pixel(page, 5, 10, to=(12, 25))
     assert page.locator('#spectra-title').text_content() == 'Mean spectra of rows 5 to 12, columns 10 to 25'
-    np.testing.assert_allclose(
-        saved_spectra(page)['Plain'], RESULTS['Plain'][5:13, 10:26].mean((0, 1)), atol=TOLERANCE
-    )
+    np.testing.assert_allclose(saved_spectra(page)['Plain'], RESULTS['Plain'][5:13, 10:26].mean((0, 1)), atol=TOLERANCE)
 
 
 def test_methods_to_choose(page: Any) -> None:
@@ -295,6 +301,7 @@ def test_scene_without_reference_of_one_band(page: Any) -> None:
     assert page.locator('[name=view][value=error]').is_disabled()
     assert not page.locator('#psnr-section').is_visible() and not page.locator('#response').is_visible()
     click_pixel(page, 30, 12)
+    assert page.locator('#spectra-title').text_content() == 'Spectra at row 37, column 15'
     saved = saved_spectra(page)
     assert saved['band'] == [1] and saved['Plain'] == pytest.approx(REFERENCE[30, 12, :1], abs=TOLERANCE)
     page.keyboard.press('3')

@@ -55,6 +55,7 @@ class Viewer {
     const scene = this.scene = this.content.scenes[number];
     byId('scene').value = number;
     this.cubes = scene.cubes.map((cube) => ({ ...cube, name: cube.reference ? this.reference : cube.label, components: null, levels: {}, pictures: {} }));
+    for (const cube of this.cubes) this.loadPreview(cube);
     const [height, width] = this.place.size = scene.size;
     Object.assign(this.place, { x: width / 2, y: height / 2, zoom: 1 });
     const [row, column] = [height >> 1, width >> 1];
@@ -73,6 +74,19 @@ class Viewer {
     }
     byId('loading').hidden = true;
     document.body.dataset.opened = number;
+  }
+
+  // What is seen until the cube is unpacked.
+  loadPreview(cube) {
+    const image = new Image();
+    image.onload = () => {
+      const [height, width] = this.scene.size;
+      cube.small = document.createElement('canvas');
+      Object.assign(cube.small, { width, height });
+      cube.small.getContext('2d').drawImage(image, 0, 0, width, height);
+      if (this.cubes.includes(cube) && !cube.components) this.drawPanels();
+    };
+    image.src = `data:image/jpeg;base64,${cube.preview}`;
   }
 
   async decode(cube, number) {
@@ -339,7 +353,7 @@ class Viewer {
   pictureOf(cube) {
     const view = cube.reference && this.isMap() ? 'colour' : this.choice.view;
     const isMap = view === 'error' || view === 'angle';
-    if (isMap ? !cube.levels[view] : !cube.components) return null;
+    if (isMap ? !cube.levels[view] : !cube.components) return view === 'colour' ? cube.small : null;
     const key = JSON.stringify(isMap ? this.top() : view === 'band' ? this.choice.band : 0);
     const kept = cube.pictures[view];
     if (kept && kept.key === key) return kept.picture;
@@ -387,8 +401,11 @@ class Viewer {
 
   drawSpectra() {
     const { top, left, bottom, right } = this.place.picked;
+    const [row, column] = this.scene.origin;
     const one = top === bottom && left === right;
-    byId('spectra-title').textContent = one ? `Spectra at row ${top}, column ${left}` : `Mean spectra of rows ${top} to ${bottom}, columns ${left} to ${right}`;
+    byId('spectra-title').textContent = one
+      ? `Spectra at row ${row + top}, column ${column + left}`
+      : `Mean spectra of rows ${row + top} to ${row + bottom}, columns ${column + left} to ${column + right}`;
     const spectra = this.spectra();
     if (!spectra.length) return this.plots.spectra.clear();
     const { methods } = this.content;
