@@ -81,43 +81,44 @@ function inverseWavelet(coefficients, height, width) {
   return image;
 }
 
+// Rows of two halves, alternating, with the lifting steps undone in place.
 function joinRows(low, high, lowRows, highRows, columns) {
-  low = low.map((value) => value / LIFTING_GAIN);
-  high = high.map((value) => value * LIFTING_GAIN);
+  const joined = new Float32Array((lowRows + highRows) * columns);
+  for (let row = 0; row < lowRows + highRows; row++) {
+    const source = row & 1 ? high : low, gain = row & 1 ? LIFTING_GAIN : 1 / LIFTING_GAIN;
+    for (let column = 0, from = (row >> 1) * columns, to = row * columns; column < columns; column++) joined[to++] = source[from++] * gain;
+  }
   for (let number = LIFTING.length - 1; number >= 0; number--) {
-    const factor = -LIFTING[number], toHigh = number % 2 === 0;
-    for (let row = 0; row < (toHigh ? highRows : lowRows); row++) {
-      const first = toHigh ? row : Math.max(row - 1, 0);
-      const second = toHigh ? Math.min(row + 1, lowRows - 1) : Math.min(row, highRows - 1);
-      const [target, source] = toHigh ? [high, low] : [low, high];
-      let at = row * columns, one = first * columns, other = second * columns;
-      for (let column = 0; column < columns; column++) target[at++] += factor * (source[one++] + source[other++]);
+    const factor = -LIFTING[number], odd = 1 - (number & 1);
+    for (let row = odd; row < lowRows + highRows; row += 2) {
+      const [before, after] = neighbours(row, lowRows, highRows);
+      let to = row * columns, one = before * columns, other = after * columns;
+      for (let column = 0; column < columns; column++) joined[to++] += factor * (joined[one++] + joined[other++]);
     }
   }
-  const joined = new Float32Array((lowRows + highRows) * columns);
-  for (let row = 0; row < lowRows; row++) joined.set(low.subarray(row * columns, (row + 1) * columns), 2 * row * columns);
-  for (let row = 0; row < highRows; row++) joined.set(high.subarray(row * columns, (row + 1) * columns), (2 * row + 1) * columns);
   return joined;
 }
 
-function joinColumns(lowAll, highAll, rows, lowColumns, highColumns) {
+// Places beside one of the other half; at the ends the only neighbour counts twice.
+function neighbours(place, lowCount, highCount) {
+  const last = lowCount + highCount - 1;
+  return [place ? place - 1 : 1, place < last ? place + 1 : last - 1];
+}
+
+function joinColumns(low, high, rows, lowColumns, highColumns) {
   const columns = lowColumns + highColumns;
   const joined = new Float32Array(rows * columns);
-  const low = new Float32Array(lowColumns), high = new Float32Array(highColumns);
+  const values = new Float64Array(columns);
   for (let row = 0; row < rows; row++) {
-    for (let at = 0; at < lowColumns; at++) low[at] = lowAll[row * lowColumns + at] / LIFTING_GAIN;
-    for (let at = 0; at < highColumns; at++) high[at] = highAll[row * highColumns + at] * LIFTING_GAIN;
+    for (let at = 0, from = row * lowColumns; at < columns; at += 2) values[at] = low[from++] / LIFTING_GAIN;
+    for (let at = 1, from = row * highColumns; at < columns; at += 2) values[at] = high[from++] * LIFTING_GAIN;
     for (let number = LIFTING.length - 1; number >= 0; number--) {
-      const factor = -LIFTING[number];
-      if (number % 2 === 0) {
-        for (let at = 0; at < highColumns; at++) high[at] += factor * (low[at] + low[Math.min(at + 1, lowColumns - 1)]);
-      } else {
-        for (let at = 0; at < lowColumns; at++) low[at] += factor * (high[Math.max(at - 1, 0)] + high[Math.min(at, highColumns - 1)]);
-      }
+      const factor = -LIFTING[number], odd = 1 - (number & 1);
+      for (let at = odd ? 1 : 2; at < columns - 1; at += 2) values[at] += factor * (values[at - 1] + values[at + 1]);
+      if (!odd) values[0] += factor * 2 * values[1];
+      if (((columns - 1) & 1) === odd) values[columns - 1] += factor * 2 * values[columns - 2];
     }
-    let place = row * columns;
-    for (let at = 0; at < lowColumns; at++) joined[place + 2 * at] = low[at];
-    for (let at = 0; at < highColumns; at++) joined[place + 2 * at + 1] = high[at];
+    joined.set(values, row * columns);
   }
   return joined;
 }
