@@ -299,6 +299,9 @@ def test_scene_without_reference_of_one_band(page: Any) -> None:
     page.wait_for_selector('body[data-opened="1"]')
     assert captions(page) == ['Plain']
     assert page.locator('[name=view][value=error]').is_disabled()
+    assert not page.locator('#layouts').is_visible()
+    page.keyboard.press('s')
+    assert captions(page) == ['Plain']
     assert not page.locator('#psnr-section').is_visible() and not page.locator('#response').is_visible()
     click_pixel(page, 30, 12)
     assert page.locator('#spectra-title').text_content() == 'Spectra at row 37, column 15'

@@ -136,6 +136,8 @@ class Viewer {
     const withMaps = Object.keys(this.scene.maps).length > 0;
     for (const kind of ['error', 'angle']) document.querySelector(`[name=view][value=${kind}]`).disabled = !withMaps;
     if (!withMaps && this.isMap()) this.set({ view: 'colour' });
+    byId('layouts').hidden = names.length < 2;
+    if (names.length < 2) this.set({ layout: 'grid' });
     byId('psnr-section').hidden = !withMaps;
     byId('area').textContent = this.scene.area ? `Shown: ${this.scene.area}.` : '';
   }
@@ -233,7 +235,7 @@ class Viewer {
   keyAction(key) {
     const views = { 1: 'colour', 2: 'band', 3: 'error', 4: 'angle' }, layouts = { g: 'grid', s: 'swipe', f: 'flicker' };
     if (views[key]) return () => document.querySelector(`[name=view][value=${views[key]}]`).disabled || this.set({ view: views[key] });
-    if (layouts[key]) return () => this.set({ layout: layouts[key] });
+    if (layouts[key]) return () => byId('layouts').hidden || this.set({ layout: layouts[key] });
     const scenes = this.content.scenes.length, now = Number(byId('scene').value), bands = this.scene.basis[0].length;
     return {
       n: () => this.open((now + 1) % scenes).catch(explain),
