@@ -21,6 +21,7 @@ COMMANDS = {
     'benchmark': 'benchmark',
     'compare': 'compare',
     'plot': 'plot',
+    'report': 'report',
     'convert': 'convert',
     'export': 'export',
     'estimate-sensor': 'sensor',

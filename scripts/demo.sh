@@ -2,7 +2,8 @@
 # The whole chain on a fresh machine: install into .venv, draw small synthetic scenes in CAVE's folder layout, prepare
 # the LMDBs, fuse the test scenes without training (interpolation, a classical method, SensorFusion), test the weights
 # that come with the package, train a small MulSR for a minute, compare all of them, infer from files.
-# Writes demo_result.png. Runs on CPU in minutes; everything it makes lies in .demo/, experiments/ and results/.
+# Writes demo_result.png, and demo_report.html, a page to explore the results with. Runs on CPU in minutes; everything
+# else that it makes lies in .demo/, experiments/ and results/.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/install.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,4 +31,6 @@ mulsr test -opt demo_test_mulsr_x8
 mulsr compare results/demo_bicubic_x8 results/demo_cnmf_x8 results/demo_sensorfusion_x8 \
     results/demo_shipped_x8 results/demo_mulsr_x8
 mulsr plot -opt demo_test_mulsr_x8 --out demo_result.png Bicubic=results/demo_bicubic_x8 \
+    CNMF=results/demo_cnmf_x8 SensorFusion=results/demo_sensorfusion_x8 MulSR=results/demo_shipped_x8
+mulsr report -opt demo_test_mulsr_x8 --out demo_report.html --force Bicubic=results/demo_bicubic_x8 \
     CNMF=results/demo_cnmf_x8 SensorFusion=results/demo_sensorfusion_x8 MulSR=results/demo_shipped_x8

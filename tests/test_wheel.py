@@ -59,6 +59,7 @@ def test_contents(wheel: Path) -> None:
     assert '[console_scripts]\nmulsr = mulsr_plugin.__main__:main' in declared
     package = ROOT / 'mulsr_plugin'
     kinds = (
+        'apps/report/web/*',
         'data/splits/*.txt',
         'checkpoints/shipped/*.json',
         'checkpoints/shipped/*.md',

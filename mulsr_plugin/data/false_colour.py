@@ -227,7 +227,7 @@ def shown_bands(num_bands: int, wavelengths: Sequence[float] | None = None) -> s
         'Bands shown: red 6, green 4, blue 2'
     """
     texts = []
-    for bands in _channel_bands(num_bands, wavelengths):
+    for bands in channel_bands(num_bands, wavelengths):
         text = _span(bands[0] + 1, bands[-1] + 1)
         if wavelengths is not None:
             text += f' ({_span(wavelengths[bands[0]], wavelengths[bands[-1]])} nm)'
@@ -239,8 +239,16 @@ def _span(first: float, last: float) -> str:
     return f'{first:.4g}' if first == last else f'{first:.4g}-{last:.4g}'
 
 
-def _channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[np.ndarray]:
-    """Return the band numbers that make up red, green and blue."""
+def channel_bands(num_bands: int, wavelengths: Sequence[float] | None) -> list[np.ndarray]:
+    """Return the band numbers whose means :func:`false_colour` shows as red, green and blue.
+
+    Args:
+        num_bands (int): L.
+        wavelengths (Sequence[float] | None): Band centres in nm, (L,); None where they are unknown.
+
+    Raises:
+        ValueError: ``wavelengths`` has not one entry per band.
+    """
     if wavelengths is not None and len(wavelengths) != num_bands:
         raise ValueError(
             f'wavelengths has {len(wavelengths)} entries for a cube with {num_bands} bands; '
@@ -266,7 +274,7 @@ def composite(cube: CubeArray, wavelengths: Sequence[float] | None = None) -> np
         ndarray: (H, W, 3) float32 in the unit of the cube.
     """
     values = as_array(cube)
-    bands = _channel_bands(values.shape[-1], wavelengths)
+    bands = channel_bands(values.shape[-1], wavelengths)
     channels = [values[..., selected].mean(-1, dtype=np.float32) for selected in bands]
     return np.nan_to_num(np.stack(channels, axis=-1), nan=0.0)
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from mulsr_plugin.data.false_colour import comparison_panel, false_colour
 from mulsr_plugin.models.inference import DEFAULT_HALO
 from mulsr_plugin.models.measurement import ValidationMetrics, better_direction
+from mulsr_plugin.models.validation_plots import validation_plots
 from mulsr_plugin.utils.options import RunError
 from mulsr_plugin.utils.tables import csv_text
 
@@ -59,10 +60,9 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
     failure: Exception | None = None
     try:
         for index in indices:
-            name, values, picture = _validate_image(model, dataset, metrics, index, current_iter, save_img)
+            name, values, shown = _validate_image(model, dataset, metrics, index, current_iter, save_img)
             rows.append({'index': index, 'image': name, **values})
-            if picture is not None:
-                pictures[name] = picture
+            pictures.update(shown)
     except Exception as error:  # whatever it is, the other processes of a run wait for this one
         failure = error
     _raise_in_all(failure, world_size)
@@ -73,8 +73,8 @@ def validate(model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, 
 
 def _validate_image(
     model: Any, dataset: Any, metrics: ValidationMetrics, index: int, current_iter: int | str, save_img: bool
-) -> tuple[str, dict[str, float], np.ndarray | None]:
-    """Super-resolve one image; return its name, its metrics and a picture of the result for TensorBoard, if in use."""
+) -> tuple[str, dict[str, float], dict[str, np.ndarray]]:
+    """Super-resolve one image; return its name, its metrics and pictures of it for TensorBoard, if in use."""
     options, scale = model.opt['val'], _scale(model, dataset)
     sample = default_collate([central_crop(dataset[index], options.get('crop_size'), scale)])
     name = os.path.basename(sample['lq_path'][0])
@@ -97,9 +97,11 @@ def _validate_image(
     wavelengths = _wavelengths(dataset, bands)
     _save(model, dataset, name, current_iter, outputs['result'], wavelengths, save_img)
     if not _uses_tensorboard(model):
-        return name, values, None
-    picture = comparison_panel(outputs['result'], reference, lq, wavelengths)
-    return name, values, picture
+        return name, values, {}
+    pictures = {name: comparison_panel(outputs['result'], reference, lq, wavelengths)}
+    for kind, plot in validation_plots(outputs['result'], reference, wavelengths).items():
+        pictures[f'{name}/{kind}'] = plot
+    return name, values, pictures
 
 
 def _uses_tensorboard(model: Any) -> bool:

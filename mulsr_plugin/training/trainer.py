@@ -23,6 +23,7 @@ from mulsr_plugin.checkpoints.files import CheckpointError
 from mulsr_plugin.checkpoints.states import find_resume_state
 from mulsr_plugin.models.resume_options import prepare_resume
 from mulsr_plugin.training.command_line import parse_command_line, start_logger
+from mulsr_plugin.training.hyperparameters import write_hyperparameters
 from mulsr_plugin.training.rehearsal import rehearse
 from mulsr_plugin.training.resume import ResumableSampler, generator_states, set_generator_states
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED, StopRequested, StopSignals, shield_workers
@@ -179,8 +180,14 @@ class Trainer:
             if not is_complete:  # by now the loader's workers have ended
                 self._save_stopped()
         if self.tb_logger:
+            self._write_hyperparameters()
             self.tb_logger.close()
         return is_complete
+
+    def _write_hyperparameters(self) -> None:
+        records = getattr(self.model, 'best_metric_results', {})
+        tags = [f'metrics/{dataset}/{metric}' for dataset, record in records.items() for metric in record]
+        write_hyperparameters(self.tb_logger, getattr(self.model, 'run_options', {}), tags)
 
     def _train(self, total: int) -> None:
         """Run the iterations that are left.

@@ -67,7 +67,8 @@ def test_values_files_and_records(tiny_stores, tmp_path):
     assert float(table[1]['psnr']) == pytest.approx(expected, rel=1e-6)
     mean = np.mean([float(row['psnr']) for row in table])
     assert writer.scalars['metrics/tiny/psnr', 4] == pytest.approx(mean)
-    assert {name for name, _ in writer.images} == {'tiny/scene10', 'tiny/scene11', 'tiny/scene12'}
+    scenes = {'tiny/scene10', 'tiny/scene11', 'tiny/scene12'}
+    assert {name for name, _ in writer.images} == scenes | {f'{scene}/bands' for scene in scenes}
     assert model.best_metric_results['tiny']['psnr']['iter'] == 4
     assert model.best_metric_results['tiny']['sam']['better'] == 'lower'
 

@@ -1,0 +1,1 @@
+"""One HTML file to explore results with: `mulsr report`."""
