@@ -132,17 +132,19 @@ def opened(path: Path, driver: str, named: Path | None = None, mode: str = 'r') 
     no_companions = {} if mode == 'r' else {'GDAL_PAM_ENABLED': 'NO'}
     with quiet(rasterio), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE, **no_companions):
         try:
-            image = rasterio.open(str(path.absolute()), mode, driver=driver)
-        except rasterio.errors.RasterioError as error:
+            with rasterio.open(str(path.absolute()), mode, driver=driver) as image:
+                if len(set(image.dtypes)) > 1:
+                    raise FormatError(f'{named} has bands of different types ({", ".join(sorted(set(image.dtypes)))}).')
+                if not image.count:
+                    raise FormatError(f'{named} declares no band; correct its header.')
+                yield image
+        except Exception as error:
+            # GDAL's own errors have a class of no public name, and may come from any attribute of a damaged file
+            if mode != 'r' or not type(error).__module__.startswith('rasterio'):
+                raise
             raise FormatError(
                 f'{named} cannot be read as {driver} ({error}): it is damaged or of another format.'
             ) from error
-        with image:
-            if len(set(image.dtypes)) > 1:
-                raise FormatError(f'{named} has bands of different types ({", ".join(sorted(set(image.dtypes)))}).')
-            if not image.count:
-                raise FormatError(f'{named} declares no band; correct its header.')
-            yield image
 
 
 @contextlib.contextmanager
