@@ -77,17 +77,20 @@ class PairRenderer:
 
     def __call__(self, image: Tensor, guide: Tensor) -> Tensor:
         """Render coefficients (C, h, w) packed to one image and a guide (G, H, W): (L, H, W)."""
-        num_components, num_features = self.regression.gain.shape
-        parts = Coefficients.unpacked(image, num_components, num_features, self.num_bands)
+        parts = self.unpacked(image)
         enlarge = Enlargement(self.sensor, image)
-        cube = self.basis.spectra(self._components(parts, guide, enlarge))
-        cube += enlarge(parts.left_out)
-        if self.response is not None:
-            cube = _with_guide(cube, guide, self.response)
-        return cube.clamp_(min=0) if self.is_positive else cube
+        return self.finished(self.components(parts, guide, enlarge), enlarge(parts.left_out), guide)
 
-    def _components(self, parts: Coefficients, guide: Tensor, enlarge: Enlargement) -> Tensor:
-        """Regress, add what regression leaves at low resolution, and correct what D of that differs from the cube."""
+    def unpacked(self, image: Tensor) -> Coefficients:
+        """Take packed coefficients of this scene apart."""
+        num_components, num_features = self.regression.gain.shape
+        return Coefficients.unpacked(image, num_components, num_features, self.num_bands)
+
+    def components(self, parts: Coefficients, guide: Tensor, enlarge: Enlargement) -> Tensor:
+        """Return the components (P, H, W) of the result.
+
+        They are regressed, what regression leaves at low resolution is added, and what D of that differs from the cube.
+        """
         features = self.features(guide)
         x = self.regression.predict(features)
         x += enlarge(parts.y - self.regression.predict(parts.z))
@@ -95,6 +98,13 @@ class PairRenderer:
             x += enlarge(parts.gain[:, index]) * (feature - enlarge(parts.z[index]))
         x += enlarge(continued_outside(parts.y - self.sensor.blur(x[None])[0], parts.covered[0] > 0))
         return x
+
+    def finished(self, components: Tensor, left_out: Tensor, guide: Tensor) -> Tensor:
+        """Make spectra (L, H, W) of components and what they leave out; see the attributes for their last steps."""
+        cube = self.basis.spectra(components) + left_out
+        if self.response is not None:
+            cube = _with_guide(cube, guide, self.response)
+        return cube.clamp(min=0) if self.is_positive else cube
 
 
 @dataclass(frozen=True, eq=False)
