@@ -108,10 +108,10 @@ class MulSRCube(nn.Module):
         return Prepared(net, torch.cat([coefficients, _places(coefficients)], dim=1))
 
     @staticmethod
-    def options_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return the options that weights of this network show; ``upscale`` is not among them."""
+    def options_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Return the options that weights of this network show, ``upscale`` not among them; None for other weights."""
         stages = {key.split('.')[2] for key in state if key.startswith('towers.fine.')}
-        return {'num_feat': len(state['towers.head.weight']), 'num_stages': len(stages)}
+        return {'num_feat': len(state['towers.head.weight']), 'num_stages': len(stages)} if stages else None
 
 
 class CorrectedRenderer(FusionRenderer):

@@ -162,6 +162,7 @@ def test_weights_round_trip_and_say_their_options(tmp_path):
     state = torch.load(tmp_path / 'net.pth', weights_only=True)
     options = MulSRCube.options_of_weights(state)
     assert options == {'num_feat': 8, 'num_stages': 2}
+    assert MulSRCube.options_of_weights({'body.weight': torch.zeros(1)}) is None
     again = build_network({'type': 'MulSRCube', 'upscale': [4, 8], **options})
     again.load_state_dict(state)
     pair = demo_pair(8, size=128)

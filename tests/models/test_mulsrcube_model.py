@@ -10,6 +10,7 @@ import torch
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 
+from mulsr_plugin.checkpoints.description import describe_weights
 from mulsr_plugin.data.sources.demo_scenes import FULL_SCALE, demo_scene
 from mulsr_plugin.data.store.writer import CubeStoreWriter
 from tests.models.tiny import make_options, parsed
@@ -83,6 +84,13 @@ def test_steps_are_the_same_again(stores, tmp_path):
         model.optimize_parameters(1)
         weights.append(torch.cat([p.detach().flatten() for p in model.net_g.parameters()]))
     assert torch.equal(*weights)
+
+
+def test_weights_describe_their_scales_and_degradations(stores):
+    opt = options(stores)
+    description = describe_weights({**opt, 'is_train': True})
+    assert description['scales'] == [4, 8]
+    assert [block['preset'] for block in description['degradation']] == ['noise_free', 'authors_fixed']
 
 
 @pytest.mark.parametrize(
