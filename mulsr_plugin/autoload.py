@@ -56,6 +56,7 @@ NAMES = {
         'MTFGLP': 'mulsr_plugin.archs.mtfglp_arch',
         'MoGDCN': 'mulsr_plugin.archs.mogdcn_arch',
         'MulSR': 'mulsr_plugin.archs.mulsr_arch',
+        'MulSRCube': 'mulsr_plugin.archs.mulsrcube_arch',
         'PZResNet': 'mulsr_plugin.archs.pzresnet_arch',
         'SensorFusion': 'mulsr_plugin.archs.sensorfusion_arch',
         'StackedGuide': 'mulsr_plugin.archs.adapters_arch',
@@ -63,7 +64,10 @@ NAMES = {
         'Unguided': 'mulsr_plugin.archs.adapters_arch',
     },
     'dataset': {'PairedHSIRGBDataset': 'mulsr_plugin.data.paired_hsi_rgb_dataset'},
-    'loss': {'L1SAMLoss': 'mulsr_plugin.losses.l1_sam_loss'},
+    'loss': {
+        'L1SAMLoss': 'mulsr_plugin.losses.l1_sam_loss',
+        'LogErrorLoss': 'mulsr_plugin.losses.log_error_loss',
+    },
     'metric': {
         'calculate_hsi_psnr': 'mulsr_plugin.metrics.psnr',
         'calculate_mpsnr': 'mulsr_plugin.metrics.psnr',
@@ -82,6 +86,7 @@ NAMES = {
     },
     'model': {
         'HSISRModel': 'mulsr_plugin.models.hsi_sr_model',
+        'MulSRCubeModel': 'mulsr_plugin.models.mulsrcube_model',
         'MulSRModel': 'mulsr_plugin.models.mulsr_model',
     },
 }

@@ -18,6 +18,7 @@ from mulsr_plugin.data.paired_hsi_rgb_dataset import _check_options
 from mulsr_plugin.data.scene_splits import read_split
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.mulsr_model import MulSRModel
+from mulsr_plugin.models.mulsrcube_model import MulSRCubeModel
 from mulsr_plugin.models.schema import check_model_options, check_network
 
 OPTIONS = Path(__file__).parents[1] / 'options'
@@ -35,7 +36,7 @@ BENCHMARKS = [
     )
 ]
 FILES = sorted(set(OPTIONS.rglob('*.yml')) - set(BENCHMARKS) - set(OPTIONS.glob('search/*.yml')))
-MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel}
+MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel, 'MulSRCubeModel': MulSRCubeModel}
 PARAMETERS = {
     'train_mulsr_cave_x8': 2_509_328,
     'train_mulsr_cave_x8_release': 4_635_548,
@@ -52,11 +53,19 @@ PARAMETERS = {
     'train_mogdcn_cave_x8': 7_070_824,
     'train_ual_cave_x8': 7_097_695,
     'train_coarsenet_cave_x8': 1_163_602,
+    'train_mulsrcube_cave_x8': 881_520,
 }
 
 
 def load(path):
     return yaml.safe_load(path.read_text())
+
+
+def _block_and_scale(block, scale):
+    """Take the scale out of a degradation that has one of its own, as MulSRCubeModel does."""
+    if isinstance(block, str):
+        return block, scale
+    return {key: value for key, value in block.items() if key != 'scale'}, block.get('scale', scale)
 
 
 def test_there_are_option_files():
@@ -71,7 +80,9 @@ def test_option_file_is_legal(path):
     for phase, dataset in opt['datasets'].items():
         _check_options({**dataset, 'phase': phase.split('_')[0], 'scale': opt['scale']})
         if 'dataroot_lq' not in dataset:
-            build_degradation(dataset['degradation'], dataset.get('upscale', opt['scale']))
+            scale = dataset.get('upscale', opt['scale'])
+            for block in [dataset['degradation']] if 'degradation' in dataset else opt['train']['degradations']:
+                build_degradation(*_block_and_scale(block, scale))
     net = build_network(opt['network_g'])
     scales = opt['network_g'].get('upscale', opt['scale'])
     assert opt['scale'] in (scales if isinstance(scales, list) else [scales])

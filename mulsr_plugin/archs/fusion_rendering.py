@@ -80,18 +80,22 @@ class PairRenderer:
 
     def __call__(self, image: Tensor, guide: Tensor, kept: tuple[slice, slice]) -> Tensor:
         """Render the kept pixels (L, H', W') of packed coefficients (C, h, w) and a guide (G, H, W)."""
-        num_components, num_features = self.regression.gain.shape
-        parts = Coefficients.unpacked(image, num_components, num_features, self.num_bands)
+        parts = self.unpacked(image)
         enlarge = Enlargement(self.sensor, image)
         # all that needs the surroundings is done to few components, before they become many bands
-        cube = self.basis.spectra(self._components(parts, guide, enlarge)[(..., *kept)])
-        cube += enlarge(parts.left_out, kept)
-        if self.response is not None:
-            cube = _with_guide(cube, guide[(..., *kept)], self.response)
-        return cube.clamp_(min=0) if self.is_positive else cube
+        components = self.components(parts, guide, enlarge)[(..., *kept)]
+        return self.finished(components, enlarge(parts.left_out, kept), guide[(..., *kept)])
 
-    def _components(self, parts: Coefficients, guide: Tensor, enlarge: Enlargement) -> Tensor:
-        """Regress, add what regression leaves at low resolution, and correct what D of that differs from the cube."""
+    def unpacked(self, image: Tensor) -> Coefficients:
+        """Take packed coefficients of this scene apart."""
+        num_components, num_features = self.regression.gain.shape
+        return Coefficients.unpacked(image, num_components, num_features, self.num_bands)
+
+    def components(self, parts: Coefficients, guide: Tensor, enlarge: Enlargement) -> Tensor:
+        """Return the components (P, H, W) of the result.
+
+        They are regressed, what regression leaves at low resolution is added, and what D of that differs from the cube.
+        """
         features = self.features(guide)
         x = self.regression.predict(features)
         x += enlarge(parts.y - self.regression.predict(parts.z))
@@ -99,6 +103,14 @@ class PairRenderer:
             x += enlarge(parts.gain[:, index]) * (feature - enlarge(parts.z[index]))
         x += enlarge(continued_outside(parts.y - self.sensor.blur(x[None])[0], parts.covered[0] > 0))
         return x
+
+    def finished(self, components: Tensor, left_out: Tensor, guide: Tensor) -> Tensor:
+        """Make spectra (L, H, W) of components and what they leave out; see the attributes for their last steps."""
+        cube = self.basis.spectra(components)
+        cube += left_out
+        if self.response is not None:
+            cube = _with_guide(cube, guide, self.response)
+        return cube.clamp(min=0) if self.is_positive else cube
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +142,6 @@ class FusionRenderer(nn.Module):
         super().__init__()
         self.pairs, self.halo = tuple(pairs), halo
 
-    @torch.no_grad()
     def forward(self, lq: Tensor, rgb: Tensor) -> Tensor:
         """Render coefficients, block by block.
 
@@ -164,7 +175,6 @@ class FusionRenderer(nn.Module):
         parts = blocks((lq.shape[2], lq.shape[3]), (rows, columns), self.halo)
         return [list(strip) for _, strip in itertools.groupby(parts, key=lambda block: block.target[0].start)]
 
-    @torch.no_grad()
     def render(
         self,
         lq: Tensor,
@@ -175,14 +185,18 @@ class FusionRenderer(nn.Module):
     ) -> None:
         """Render a row of blocks into its rows of the result, (B, L, rows, W)."""
         scale = rgb.shape[2] // lq.shape[2]
-        with torch.autocast(lq.device.type, enabled=False):
-            for block in strip:
-                large = block.enlarged(scale)
-                for pair, image, guide, target in zip(self.pairs, lq, rgb, result):
-                    part = pair(image[(..., *block.window)], guide[(..., *large.window)], large.kept)
-                    target[..., large.target[1]] = part
-                if part_done is not None:
-                    part_done()
+        for block in strip:
+            large = block.enlarged(scale)
+            for number in range(len(lq)):
+                image, guide = lq[number][(..., *block.window)], rgb[number][(..., *large.window)]
+                result[number, ..., large.target[1]] = self.part(number, image, guide, large.kept)
+            if part_done is not None:
+                part_done()
+
+    def part(self, number: int, image: Tensor, guide: Tensor, kept: tuple[slice, slice]) -> Tensor:
+        """Render the kept pixels (L, H', W') of a part (C, h, w) of one image of the batch and of its guide."""
+        with torch.autocast(image.device.type, enabled=False):
+            return self.pairs[number](image, guide, kept)
 
 
 def rendering_halo(sensor: SensorModel, size: tuple[int, int], covered: tuple[slice, slice]) -> int:

@@ -95,6 +95,7 @@ class SensorFusion(nn.Module):
             scale: None if degradation is None else sensor_of_options(degradation, scale) for scale in self.upscale
         }
 
+    @torch.no_grad()
     def forward(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> Tensor:
         """Fuse cubes and guides.
 

@@ -39,7 +39,8 @@ def describe_weights(
         'num_guide_ch': num_guide_ch,
     }
     if data['type'] == 'PairedHSIRGBDataset':
-        description['degradation'] = 'stored' if data.get('dataroot_lq') else data.get('degradation', 'authors_random')
+        made = opt['train'].get('degradations') or data.get('degradation', 'authors_random')
+        description['degradation'] = 'stored' if data.get('dataroot_lq') else made
         description['spectral_response'] = 'stored' if data.get('dataroot_rgb') else data.get('spectral_response')
     return plain(description)
 
@@ -48,7 +49,10 @@ def used_scales(opt: Mapping[str, Any]) -> list[int]:
     """Return the scale factors of a training, or of the data sets of a test."""
     if not opt.get('is_train', True):
         return sorted({data.get('upscale') or opt['scale'] for data in opt['datasets'].values()})
-    return opt['train'].get('scales') or [opt['datasets']['train'].get('upscale') or opt['scale']]
+    train = opt['train']
+    if train.get('degradations'):
+        return sorted({block.get('scale', opt['scale']) for block in train['degradations']})
+    return train.get('scales') or [opt['datasets']['train'].get('upscale') or opt['scale']]
 
 
 def with_defaults(network_g: Mapping[str, Any]) -> dict[str, Any]:

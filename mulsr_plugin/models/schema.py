@@ -114,6 +114,11 @@ MULSR_TRAIN_RULES: dict[str, Rule] = {
     'scales': list_of(integer(2)),
 }
 
+CUBE_TRAIN_RULES: dict[str, Rule] = {
+    'degradations': list_of(BLOCK),
+    **dict.fromkeys(('part_size', 'parts_per_step', 'steps_per_batch', 'pool_size'), integer(1)),
+}
+
 VAL_RULES: dict[str, Rule] = {
     'val_freq': integer(1),
     'save_img': BOOLEAN,

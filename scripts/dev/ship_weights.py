@@ -63,10 +63,14 @@ def read_weights(args: argparse.Namespace, opt: dict[str, Any]) -> tuple[dict[st
 
 def describe_training(opt: dict[str, Any]) -> str:
     """What the weights were trained for, in one line."""
+    response = opt['datasets']['train'].get('spectral_response') or 'nikon_d700'
+    blocks = opt['train'].get('degradations')
+    if blocks:
+        kinds = sorted({f'{block["preset"]} x{block.get("scale", opt["scale"])}' for block in blocks})
+        return f'{", ".join(kinds)}, guide by {response}'
     degradation = opt['datasets']['train'].get('degradation') or 'authors_random'
     block = degradation if isinstance(degradation, dict) else {'preset': degradation}
     switches = ', '.join(f'{key} {value}' for key, value in block.items() if key != 'preset')
-    response = opt['datasets']['train'].get('spectral_response') or 'nikon_d700'
     return f'x{opt["scale"]}, {block["preset"]}{f" ({switches})" if switches else ""}, guide by {response}'
 
 

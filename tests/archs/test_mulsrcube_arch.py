@@ -1,0 +1,176 @@
+"""MulSRCube: begins as SensorFusion, parts as on the whole, any bands, guides and scales, and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from torch.utils.flop_counter import FlopCounterMode
+
+from mulsr_plugin.archs.component_correction import NUM_IN_CH, NUM_OUT_CH
+from mulsr_plugin.archs.mulsrcube_arch import MulSRCube, corrected
+from mulsr_plugin.archs.sensorfusion_arch import SensorFusion
+from mulsr_plugin.archs.two_scale_towers import TwoScaleTowers
+from mulsr_plugin.models.inference import Tile, apply_network
+from mulsr_plugin.sensor.model import SensorModel
+from tests.sensor.demo_pairs import degraded, demo_pair, guide_of, scene
+
+
+def disturbed(upscale=8, scale=0.05):
+    """Return a small network whose every output does something."""
+    torch.manual_seed(0)
+    net = MulSRCube(upscale, num_feat=8, num_stages=2).eval()
+    with torch.no_grad():
+        for parameter in net.towers.parameters():
+            parameter += scale * torch.randn_like(parameter)
+    return net
+
+
+def images(pair):
+    return pair.lq[None], pair.guide[None]
+
+
+@pytest.mark.parametrize('degradation', ['noise_free', 'authors_fixed'])
+@pytest.mark.parametrize('scale', [4, 8])
+def test_untrained_it_is_the_start(scale, degradation):
+    pair = demo_pair(scale, degradation, size=128)
+    torch.testing.assert_close(MulSRCube(scale)(*images(pair)), SensorFusion(scale)(*images(pair)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(('scale', 'tile'), [(4, 12), (3, 11), (8, 6)])
+def test_tiles_equal_the_whole(scale, tile):
+    pair = demo_pair(scale, size=180)
+    net = disturbed(scale)
+    with torch.no_grad():
+        whole = net(*images(pair))
+        assert (whole - SensorFusion(scale)(*images(pair))).abs().max() > 1e-3
+    tiles = apply_network(net, *images(pair), tile=Tile(tile * scale, 0))
+    torch.testing.assert_close(tiles, whole, rtol=0, atol=1e-5)
+
+
+def test_blocks_within_one_run_equal_the_whole(monkeypatch):
+    pair = demo_pair(8)
+    net = disturbed(8)
+    with torch.no_grad():
+        whole = net(*images(pair))
+        monkeypatch.setattr('mulsr_plugin.archs.mulsrcube_arch._BLOCK_SIDE', 64)
+        torch.testing.assert_close(net(*images(pair)), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(('num_bands', 'num_guide_ch'), [(1, 1), (4, 1), (8, 4), (31, 12)])
+def test_one_set_of_weights_takes_any_bands_and_guides(num_bands, num_guide_ch):
+    gt = scene(192)[:num_bands, :128, :128]
+    guide = torch.stack([part.mean(dim=0) for part in scene(192)[:, :128, :128].tensor_split(num_guide_ch)])
+    lq = degraded(gt, 'noise_free', 4)
+    with torch.no_grad():
+        result = disturbed(4)(lq[None], guide[None])
+    assert result.shape == (1, *gt.shape)
+    assert result.isfinite().all()
+
+
+def test_repeated_bands_change_nothing():
+    """Two copies of every band carry no more than one."""
+    pair = demo_pair(8, size=128)
+    sensor = SensorModel.from_degradation('noise_free', 8)
+    net = disturbed(8)
+    with torch.no_grad():
+        once = net(*images(pair), sensor)
+        twice = net(pair.lq.repeat(2, 1, 1)[None], pair.guide[None], sensor)
+    torch.testing.assert_close(twice[:, :31], once, rtol=0, atol=2e-3)
+
+
+def test_the_sign_of_components_does_not_matter(monkeypatch):
+    from mulsr_plugin.archs import sensorfusion_arch
+
+    pair, net = demo_pair(8, size=128), disturbed(8)
+    original = sensorfusion_arch.spectral_basis
+
+    def turned(*arguments):
+        basis = original(*arguments)
+        return basis._replace(analysis=-basis.analysis, synthesis=-basis.synthesis)
+
+    with torch.no_grad():
+        straight = net(*images(pair))
+        monkeypatch.setattr(sensorfusion_arch, 'spectral_basis', turned)
+        torch.testing.assert_close(net(*images(pair)), straight, rtol=0, atol=1e-4)
+
+
+def test_every_image_of_a_batch_is_treated_alone():
+    first, second = demo_pair(8, size=128), demo_pair(8, 'authors_fixed', size=128, index=7)
+    net = disturbed(8)
+    with torch.no_grad():
+        batch = net(torch.stack([first.lq, second.lq]), torch.stack([first.guide, second.guide]))
+        for pair, result in zip((first, second), batch):
+            torch.testing.assert_close(net(*images(pair))[0], result, rtol=0, atol=1e-5)
+
+
+def test_a_guide_that_says_nothing_leaves_interpolation():
+    pair = demo_pair(8, size=128)
+    guide = torch.full_like(pair.guide, 0.5)[None]
+    with torch.no_grad():
+        result = disturbed(8)(pair.lq[None], guide)
+    torch.testing.assert_close(result, SensorFusion(8)(pair.lq[None], guide))
+
+
+def test_a_given_response_is_fulfilled():
+    gt = scene(192)[:, :128, :128]
+    with torch.no_grad():
+        net = MulSRCube(8, num_feat=8, num_stages=1, response='nikon_d700')
+        net.towers.load_state_dict(MulSRCube(8, num_feat=8, num_stages=1).towers.state_dict())
+        net.towers.tail.bias += 0.05
+        result = net(degraded(gt, 'noise_free', 8)[None], guide_of(gt)[None])
+    positive = result[0].amin(dim=0) > 0  # where nothing was cut off
+    torch.testing.assert_close(guide_of(result[0])[:, positive], guide_of(gt)[:, positive], rtol=0, atol=1e-4)
+
+
+def test_gradients_reach_all_weights_and_parts_equal_the_whole():
+    pair = demo_pair(8, size=128)
+    net = disturbed(8)
+    (start,) = net.starts(*images(pair))
+    whole = corrected(net.towers, [start])[0]
+    torch.testing.assert_close(whole, net(*images(pair))[0], rtol=0, atol=1e-5)
+    cut = start.cut(slice(2, 14), slice(3, 15))
+    inner = corrected(net.towers, [cut])[0]
+    assert inner.shape == (31, 96, 96)
+    inner.square().mean().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in net.towers.parameters())
+    assert torch.equal(cut.guide, pair.guide[:, 16:112, 24:120])
+
+
+def test_cost():
+    """Within 8 GFLOP for a cube of 96x96 pixels and 31 bands, start included."""
+    pair = demo_pair(8, size=96)
+    net = MulSRCube(8)
+    assert sum(parameter.numel() for parameter in net.parameters()) < 1e6
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(*images(pair), SensorModel.from_degradation('noise_free', 8))
+    assert counter.get_total_flops() < 8e9
+
+
+def test_reach_of_the_towers():
+    towers = TwoScaleTowers(NUM_IN_CH, NUM_OUT_CH, num_feat=4, num_stages=3)
+    torch.nn.init.normal_(towers.tail.weight)
+    image = torch.zeros(1, NUM_IN_CH, 128, 128, requires_grad=True)
+    towers(image)[0, :, 64, 64].sum().backward()
+    seen = image.grad.abs().amax(dim=(0, 1, 2)).nonzero()[:, 0]
+    assert max(64 - int(seen.min()), int(seen.max()) - 64) <= towers.reach
+
+
+def test_weights_round_trip_and_say_their_options(tmp_path):
+    net = disturbed(8)
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    state = torch.load(tmp_path / 'net.pth', weights_only=True)
+    options = MulSRCube.options_of_weights(state)
+    assert options == {'num_feat': 8, 'num_stages': 2}
+    assert MulSRCube.options_of_weights({'body.weight': torch.zeros(1)}) is None
+    again = build_network({'type': 'MulSRCube', 'upscale': [4, 8], **options})
+    again.load_state_dict(state)
+    pair = demo_pair(8, size=128)
+    with torch.no_grad():
+        assert torch.equal(again(*images(pair)), net(*images(pair)))
+
+
+@pytest.mark.parametrize('option', ['num_feat', 'num_stages'])
+def test_illegal_options(option):
+    with pytest.raises(ValueError, match=f'{option} is 0, expected a positive whole number'):
+        MulSRCube(8, **{option: 0})
