@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mulsr_plugin.archs.fusion_rendering import Coefficients, Enlargement, PairRenderer
+from mulsr_plugin.archs.fusion_rendering import Coefficients, Enlargement, PairRenderer, continued_outside
 from mulsr_plugin.data.degradation.correlation import continued
 from mulsr_plugin.sensor.model import SensorModel
 
@@ -138,7 +138,8 @@ class SceneStart:
         """Render the start for packed coefficients (C, h, w) and the guide (G, H, W)."""
         parts, sensor = renderer.unpacked(image), renderer.sensor
         start = renderer.components(parts, guide, Enlargement(sensor, image))
-        misfit = parts.y - sensor.blur(start[None])[0]
+        # pixels that have seen ground beyond the guide contradict the start without a reason that could be corrected
+        misfit = continued_outside(parts.y - sensor.blur(start[None])[0], parts.covered[0] > 0)
         gain = parts.gain + renderer.regression.gain[:, :, None, None]
         low = LowImages(parts.y, parts.z, gain, misfit, parts.left_out).with_margin()
         return cls(renderer, units, guide, start, low)

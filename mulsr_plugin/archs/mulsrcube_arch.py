@@ -29,7 +29,6 @@ from mulsr_plugin.archs.two_scale_towers import GRID, TwoScaleTowers
 from mulsr_plugin.sensor.model import SensorModel
 
 
-
 @ARCH_REGISTRY.register()
 class MulSRCube(nn.Module):
     """Correct the result of ``SensorFusion`` by two towers of convolutions at half and quarter size.

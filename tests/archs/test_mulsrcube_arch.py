@@ -112,6 +112,18 @@ def test_a_guide_that_says_nothing_leaves_interpolation():
     torch.testing.assert_close(result, SensorFusion(8)(pair.lq[None], guide))
 
 
+def test_pixels_that_saw_ground_beyond_the_guide_do_not_mislead():
+    gt = scene(192)
+    lq, guide = degraded(gt[:, 8:184, 8:184], 'noise_free', 8)[None], guide_of(gt[:, :176, 16:])[None]
+    (start,) = MulSRCube(8).starts(lq, guide)
+    misfit = start.low.misfit.abs()
+    assert misfit.max() == misfit[:, 4:-4, 4:-4].max()  # nothing but the nearest covered pixels is repeated outside
+    net = disturbed(8)
+    with torch.no_grad():
+        whole = net(lq, guide)
+        torch.testing.assert_close(apply_network(net, lq, guide, tile=Tile(48, 0)), whole, rtol=0, atol=1e-5)
+
+
 def test_a_given_response_is_fulfilled():
     gt = scene(192)[:, :128, :128]
     with torch.no_grad():
