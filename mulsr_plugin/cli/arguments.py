@@ -95,19 +95,23 @@ def old_value_scale(name: str) -> Callable[[str], float | str]:
     return parse
 
 
-def add_input(parser: argparse.ArgumentParser, option: str, help: str) -> None:
+def add_input(parser: argparse.ArgumentParser, option: str, help: str) -> argparse._MutuallyExclusiveGroup:
     """Add the input of a command, which may be given with its option or without.
 
     Args:
         parser: Where to.
         option: Such as '--input'; its name is that of the parsed value too.
         help: What it names.
+
+    Returns:
+        Group for what may be given instead.
     """
     name = option.lstrip('-')
     group = parser.add_mutually_exclusive_group(required=True)
     # SUPPRESS: else a positional argument that is absent would overwrite the option with its default
     group.add_argument(name, nargs='?', default=argparse.SUPPRESS, metavar=name.upper(), help=help)
     group.add_argument(option, metavar=name.upper(), help='the same, as an option')
+    return group
 
 
 def add_out(parser: CommandParser, help: str, required: bool = True) -> None:

@@ -20,6 +20,8 @@ AUTHOR_NETWORKS = ('CoarseNet', 'MoGDCN', 'MulSR', 'PZResNet', 'UAL')
 """Networks whose authors' checkpoints can be converted."""
 CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.dat', '.img', '.envi', '.tif', '.tiff')
 """Of the cubes that can be written; a name without a suffix is a folder of PNGs."""
+READ_SUFFIXES = ('.mat', '.npy', '.npz', '.h5', '.hdf5', '.he5', '.nc', '.hdr', '.tif', '.tiff')
+"""Of the files that are cubes of a folder of cubes."""
 EXPORT_SUFFIXES = ('.onnx', '.pt2')
 WEIGHTS_SUFFIXES = ('.pth', '.safetensors')
 LARGEST_DEMO_SCENE = 2048

@@ -7,6 +7,12 @@ training. With --weights the network is inferred from the file. Formats follow f
   mulsr infer lr.tif --guide rgb.tif --out sr.tif
   mulsr infer lr.tif --guide rgb.tif --out sr.tif --weights experiments/NAME/models/net_g_latest.pth
   mulsr infer lr.tif --guide rgb.tif --out sr.tif --sensor sensor.npz --reference truth.tif --report report.json
+  mulsr infer lr_folder --guide rgb_folder --out sr_folder
+  mulsr infer --pairs list.txt --out sr_folder --suffix .tif
+
+Of two folders, files of equal names without suffix are pairs; a list has one "cube, guide" or "cube, guide, name" a
+line. Several processes share the pairs under torchrun or in a job array of SLURM; the same command goes on where it was
+stopped.
 """
 
 from __future__ import annotations
@@ -14,11 +20,18 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mulsr_plugin.cli.arguments import add_input, add_option_file, add_out, super_resolution_scale, whole_number
 from mulsr_plugin.cli.checks import check_input, check_new, check_suffix, check_weights
 from mulsr_plugin.cli.choices import CUBE_SUFFIXES, DEFAULT_HALO, METHODS, PRECISIONS, shipped_weights
+from mulsr_plugin.cli.infer_pairs import (
+    add_pair_arguments,
+    check_pair_arguments,
+    kept_results,
+    names_many_pairs,
+    run_pairs,
+)
 from mulsr_plugin.cli.parsing import CommandParser
 from mulsr_plugin.cli.reading import (
     add_cube_arguments,
@@ -40,10 +53,10 @@ INTERRUPTED = 'nothing half-written is left under the name of the result'
 
 def add_arguments(parser: CommandParser) -> None:
     """Describe the command line."""
-    add_input(parser, '--hsi', 'low-resolution cube')
+    add_pair_arguments(parser, add_input(parser, '--hsi', 'low-resolution cube, or a folder of cubes'))
     parser.accept_old_names({'--input': '--hsi'})
-    add_guide_arguments(parser, 'high-resolution guide image of the same ground, for networks that take one')
-    add_out(parser, 'file to write; a preview NAME_preview.png joins it')
+    add_guide_arguments(parser, 'high-resolution guide image of the same ground, or a folder of those of the cubes')
+    add_out(parser, 'file to write, or folder for the results of many pairs; a preview NAME_preview.png joins each')
     parser.add_argument(
         '--weights',
         type=Path,
@@ -89,8 +102,10 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the files, import what is needed, super-resolve."""
     check_arguments(args)
-    guide = '' if args.guide is None else f' and {args.guide}'
-    log(f'Super-resolving {args.hsi}{guide}; loading PyTorch and BasicSR first, which takes some seconds.')
+    images = ' and '.join(image for image in (args.pairs, args.hsi, args.guide) if image is not None)
+    log(f'Super-resolving {images}; loading PyTorch and BasicSR first, which takes some seconds.')
+    if names_many_pairs(args):
+        return run_pairs(args, settings_of(args), progress_bar)
     import torch
     from basicsr.utils import get_root_logger
 
@@ -111,7 +126,10 @@ def run(args: argparse.Namespace) -> int:
 
 def after_failure(args: argparse.Namespace) -> list[str]:
     """Say what a run that was stopped has kept."""
-    kept = partial_folder(Path(args.out).expanduser())
+    out = Path(args.out).expanduser()
+    if names_many_pairs(args):
+        return kept_results(out)
+    kept = partial_folder(out)
     return [f'What is done lies in {kept}: the same command goes on from there.'] if kept.is_dir() else []
 
 
@@ -124,16 +142,19 @@ def check_arguments(args: argparse.Namespace) -> None:
         FileExistsError: The output is.
     """
     given = [value for value in reading_options(args, 'guide-').values() if value is not None and value is not False]
-    if args.guide is None and given:
+    if args.guide is None and args.pairs is None and given:
         raise ValueError('Options --guide-... say how a guide image is read, but there is none: give it with --guide.')
-    for path in (args.hsi, args.guide, args.wavelengths, args.sensor, args.reference):
+    for path in (args.pairs, args.hsi, args.guide, args.wavelengths, args.sensor, args.reference):
         check_input(path)
+    check_pair_arguments(args)
     if args.report is not None:
         check_suffix(args.report, ('.json',))
         check_new(args.report, args.force)
     check_weights(args.weights)
     if args.opt is not None:
         args.opt = find_option_file(args.opt)
+    if names_many_pairs(args):
+        return
     if Path(args.out).name not in ('', '..'):  # which infer() explains
         check_suffix(args.out, ('', *CUBE_SUFFIXES))
     check_new(Path(args.out).expanduser(), args.force)
@@ -150,34 +171,41 @@ def job_of(args: argparse.Namespace) -> InferenceJob:
         guide_options = reading_options(args, 'guide-')
         images = PairFiles(cube.stem, cube, Path(args.guide), cube_options(args), guide_options)
     return InferenceJob(
-        weights=args.weights,
         images=images,
         output=Path(args.out),
-        scale=args.scale,
-        option_file=args.opt,
-        method=args.method,
-        device=args.device,
-        precision=args.precision,
-        bands_per_chunk=args.bands_per_chunk,
-        tile_size=args.tile_size,
-        tile_halo=args.tile_halo,
-        spectral_response=args.spectral_response,
         force=args.force,
-        sensor=args.sensor,
         reference=None if args.reference is None else Path(args.reference),
         reference_options=reading_options(args, 'reference-'),
+        **settings_of(args),
     )
 
 
-def progress_bar() -> Progress:
-    """Return what shows a bar from the first part done on, so that it does not mix with the log before."""
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of ``InferenceSettings``, which hold for one pair as for many."""
+    return {
+        'weights': args.weights,
+        'scale': args.scale,
+        'option_file': args.opt,
+        'method': args.method,
+        'device': args.device,
+        'precision': args.precision,
+        'bands_per_chunk': args.bands_per_chunk,
+        'tile_size': args.tile_size,
+        'tile_halo': args.tile_halo,
+        'spectral_response': args.spectral_response,
+        'sensor': args.sensor,
+    }
+
+
+def progress_bar(text: str = 'Super-resolving', unit: str = 'part') -> Progress:
+    """Return what shows a bar from its first call on, so that it does not mix with the log before."""
     from tqdm import tqdm
 
     bars: list[tqdm] = []
 
     def progress(done: int, total: int) -> None:
         if not bars:
-            bars.append(tqdm(desc='Super-resolving', unit='part', total=total))
+            bars.append(tqdm(desc=text, unit=unit, total=total))
         bars[0].update(done - bars[0].n)
         if done == total:
             bars[0].close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +33,17 @@ def wait_for_all() -> None:
     """Let every process of a distributed run arrive here before any goes on."""
     if world_size() > 1:
         torch.distributed.barrier()
+
+
+def wait_for_independent() -> None:
+    """Let processes of torchrun that had nothing to do with each other arrive at their end together.
+
+    torchrun stops all processes as soon as one ends with an error, which must not cut the work of the others short.
+    """
+    if 'TORCHELASTIC_RUN_ID' in os.environ and not _is_distributed():
+        torch.distributed.init_process_group('gloo', timeout=timedelta(days=30))
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def shared_by_first(function: Callable[..., Result], *arguments: Any) -> Result:

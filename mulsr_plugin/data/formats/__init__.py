@@ -50,6 +50,7 @@ Reader = Callable[[Path, ReadOptions], RawImage]
 ENVI_SUFFIXES = ('.hdr', '.dat', '.img', '.raw', '.bsq', '.bil', '.bip', '.envi')
 ENVI_WRITTEN = ('.dat', '.hdr')
 HDF5_SUFFIXES = ('.h5', '.hdf5', '.he5', '.nc')
+PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
 READERS: dict[str, Reader] = {
     '.mat': read_mat,
     '.npy': read_npy,
@@ -57,7 +58,7 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(HDF5_SUFFIXES, read_hdf5),
     **dict.fromkeys(ENVI_SUFFIXES, read_envi),
     **dict.fromkeys(('.tif', '.tiff'), read_tiff),
-    **dict.fromkeys(('.png', '.jpg', '.jpeg', '.bmp'), read_picture),
+    **dict.fromkeys(PICTURE_SUFFIXES, read_picture),
 }
 WRITERS: dict[str, Callable[[Path, Cube], None]] = {
     '.mat': write_mat,
@@ -264,12 +265,13 @@ def _says_of_values(path: Path) -> bool:
     return any(f'<{tag}' in path.read_text(errors='replace') for tag in GDAL_TAGS)
 
 
-def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:
+def cube_files(folder: PathLike, suffix: str | None = None, pictures: bool = False) -> list[Path]:
     """Return the cubes of a folder, sorted by name: files of a known format, and sub-folders of band PNGs.
 
     Args:
         folder (str | PathLike): Where to look; only sub-folders of band PNGs are entered.
         suffix (str | None): Return only files with this suffix, such as '.mat'. Default: None.
+        pictures (bool): Single pictures count too, as they do for guides. Default: False.
 
     Raises:
         FileNotFoundError: No such folder, or no cube in it.
@@ -293,7 +295,8 @@ def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:
         raise FileNotFoundError(f'There is no folder {folder} to read cubes from.')
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith('.'))
-        suffixes = CUBE_SUFFIXES if suffix is None else (suffix,)
+        known = (*CUBE_SUFFIXES, *PICTURE_SUFFIXES) if pictures else CUBE_SUFFIXES
+        suffixes = known if suffix is None else (suffix,)
         cubes = [entry for entry in entries if entry.suffix.lower() in suffixes and entry.is_file()]
         if suffix is None:
             cubes += [entry for entry in entries if entry.is_dir() and len(band_files(entry)) > 1]
@@ -301,7 +304,8 @@ def cube_files(folder: PathLike, suffix: str | None = None) -> list[Path]:
         raise PermissionError(f'{folder} may not be listed ({error.strerror}): change its permissions.') from error
     if not cubes:
         folders = '' if suffix else ' or sub-folders of band PNGs'
-        raise FileNotFoundError(f'There is no cube in {folder}: expected files {" ".join(suffixes)}{folders}.')
+        what = 'guide' if pictures else 'cube'
+        raise FileNotFoundError(f'There is no {what} in {folder}: expected files {" ".join(suffixes)}{folders}.')
     return sorted(cubes)
 
 

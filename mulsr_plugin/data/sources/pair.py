@@ -9,6 +9,7 @@ of a pair for training, the lower part for tests.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -87,10 +88,7 @@ def pair_scenes(
     Raises:
         ValueError: Two pairs have the same name, or ``test_part`` is not in [0, 1].
     """
-    keys = [pair.key for pair in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise ValueError(f'Several pairs give the same scene {twice[0]}: rename a file or name the scenes in the list.')
+    check_names(pairs)
     if not 0 <= test_part <= 1:
         raise ValueError(f'test_part is {test_part}, expected a share of the rows from 0 to 1.')
     scenes = [SourceScene(pair.key, partial(_load_full, pair), NO_REFERENCE) for pair in pairs]
@@ -103,6 +101,19 @@ def pair_scenes(
             if rows[1] > rows[0]
         ]
     return scenes
+
+
+def check_names(pairs: Sequence[PairFiles]) -> None:
+    """Refuse pairs of the same name.
+
+    Raises:
+        ValueError: There are such.
+    """
+    twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f'Several pairs give the same scene {min(twice)}: rename a file or name the scenes in the list.'
+        )
 
 
 def read_pair_list(
