@@ -214,28 +214,21 @@ def test_processes_share_the_pairs_without_overlap(launcher, folder, monkeypatch
     assert '| scene_a | 4     | GSA    |' in printed and '1 of 1 pairs failed.' in printed
 
 
-def test_under_torchrun_a_process_with_a_bad_pair_does_not_end_the_others(folder):
-    """It has but this pair, and is done long before the other."""
-    (folder / 'rgb' / 'a.npy').rename(folder / 'rgb' / 'b.npy')
-    np.save(folder / 'rgb' / 'a.npy', np.zeros((61, 64, 3)))
-    words = [
-        '-m',
-        'torch.distributed.run',
-        '--nproc-per-node',
-        '2',
-        '-m',
-        'mulsr_plugin',
-        'infer',
-        'lr',
-        '--guide',
-        'rgb',
-    ]
-    np.save(folder / 'lr' / 'c.npy', np.zeros((16, 16, 31)))
-    process = run_python(*words, '--out', 'sr', '--device', 'cpu', cwd=folder)
+def test_under_torchrun_a_process_with_bad_pairs_does_not_end_the_others(folder):
+    """The first one has bad pairs only, and is done long before the second one."""
+    images = [np.load(folder / name / 'a.npy') for name in ('lr', 'rgb')]
+    for number in range(12):
+        np.save(folder / 'lr' / f'c{number:02}.npy', images[0])
+        np.save(folder / 'rgb' / f'c{number:02}.npy', images[1] if number % 2 == 0 else images[1][:-3])
+    for key in ('a', 'c'):
+        np.save(folder / 'rgb' / f'{key}.npy', images[1][:-3])
+    np.save(folder / 'rgb' / 'b.npy', images[1])
+    launch = ['-m', 'torch.distributed.run', '--nproc-per-node', '2', '-m', 'mulsr_plugin']
+    process = run_python(*launch, 'infer', 'lr', '--guide', 'rgb', '--out', 'sr', '--device', 'cpu', cwd=folder)
     assert process.returncode == 1
-    assert (folder / 'sr' / 'pairs_1_of_2.csv').exists(), process.stderr
-    table = rows_of(folder / 'sr' / 'pairs_2_of_2.csv')
-    assert table['b']['error'] == '' and (folder / 'sr' / 'b.npy').exists()
+    first, second = (rows_of(folder / 'sr' / f'pairs_{number}_of_2.csv') for number in (1, 2))
+    assert len(first) == 8 and all(row['error'] for row in first.values())
+    assert len(second) == 7 and not any(row['error'] for row in second.values())
 
 
 def test_a_pair_that_another_process_computes_is_left_to_it(folder):

@@ -34,7 +34,7 @@ def test_without_weights_the_sensors_are_estimated_and_fused(pair, truth):
     result, report = mulsr_plugin.super_resolve(lq, guide, device='cpu')
     assert report.network['type'] == 'SensorFusion' and report.sensor.known
     bicubic, plain = mulsr_plugin.super_resolve(lq, guide, method='BicubicUpsampler', device='cpu')
-    assert plain.sensor is None
+    assert plain.network['type'] == 'BicubicUpsampler'
     assert psnr(result, truth) > psnr(bicubic, truth) + 8
     # measured with the estimated blur, the result explains the cube; block means would not
     assert report.consistency['spectral consistency (RMSE)'] < 2e-3
@@ -90,10 +90,8 @@ def test_mistakes(pair):
 
 
 def test_a_guessed_blur_does_not_measure_the_consistency(pair):
-    """Too few pixels to know the blur: block means measure the consistency."""
+    """Too few pixels to know the blur: nothing measures the consistency."""
     lq, guide = (image[: 8 * factor, : 8 * factor] for image, factor in zip(pair, (1, SCALE)))
-    result, report = mulsr_plugin.super_resolve(lq, guide, method='SensorFusion', device='cpu')
+    _, report = mulsr_plugin.super_resolve(lq, guide, method='SensorFusion', device='cpu')
     assert not report.sensor.known
-    means = result.reshape(8, SCALE, 8, SCALE, -1).mean((1, 3))
-    expected = np.sqrt(np.mean((means - lq) ** 2))
-    assert report.consistency['spectral consistency (RMSE)'] == pytest.approx(expected, rel=1e-3)
+    assert 'spectral consistency (RMSE)' not in report.consistency
