@@ -53,7 +53,7 @@ def test_blocks_within_one_run_equal_the_whole(monkeypatch):
     net = disturbed(8)
     with torch.no_grad():
         whole = net(*images(pair))
-        monkeypatch.setattr('mulsr_plugin.archs.mulsrcube_arch._BLOCK_SIDE', 64)
+        monkeypatch.setattr('mulsr_plugin.archs.fusion_rendering._BLOCK_SIDE', 64)
         torch.testing.assert_close(net(*images(pair)), whole, rtol=0, atol=1e-5)
 
 
