@@ -363,6 +363,14 @@ def test_narrow_window(page: Any, width: int) -> None:
 def test_print(page: Any, tmp_path: Path) -> None:
     page.pdf(path=str(tmp_path / 'report.pdf'), format='A4')
     assert (tmp_path / 'report.pdf').read_bytes().startswith(b'%PDF')
+    page.emulate_media(media='print')
+    shapes = page.eval_on_selector_all(
+        'figure canvas', 'all => all.map(each => [each.clientWidth / each.clientHeight, each.width / each.height])'
+    )
+    assert shapes and page.locator('#controls').is_hidden()
+    for shown, drawn in shapes:  # the columns of paper are narrower than those that were drawn for
+        assert shown == pytest.approx(drawn, rel=0.02)
+    page.emulate_media(media='screen')
 
 
 def test_damaged_file_is_explained(browser: Any, file: Path, tmp_path: Path) -> None:

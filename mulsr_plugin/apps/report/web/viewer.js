@@ -13,7 +13,7 @@ class Viewer {
     this.tops = {}; // of the maps, by scene and kind
     this.plots = {
       spectra: new BandPlot(byId('spectra'), 280, 'Value'),
-      response: new BandPlot(byId('response'), 130, 'Response'),
+      response: new BandPlot(byId('response'), 180, 'Response'),
       psnr: new BandPlot(byId('psnr'), 280, 'PSNR (dB)'),
     };
     this.panels = [];
