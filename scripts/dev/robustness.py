@@ -9,7 +9,6 @@ was interrupted. Bicubic interpolation of the same images stands beside.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,11 +32,12 @@ from mulsr_plugin.data.store.reader import CubeStore
 from mulsr_plugin.models.inference import apply_network, is_guided
 from mulsr_plugin.models.precision import PRECISIONS
 from mulsr_plugin.models.validation import central_crop
-from mulsr_plugin.utils.tables import markdown_table, read_csv_of, write_csv
+from scripts.dev.sweeps import Row, SweepTable, chosen_conditions, print_as_measured
 from scripts.dev.timed.training import METRICS, cube_metrics
 
 COLUMNS = ['sweep', 'value', *METRICS, 'bicubic_psnr']
 HEAD = ['condition', '', 'PSNR', 'SSIM', 'SAM', 'RMSE', 'ERGAS', 'PSNR of bicubic']
+TABLE = 'robustness.csv'
 KERNELS = (0.5, 1, 2, 3, 4, 6)
 RESPONSES = ('worldview2_rgb', 'gaussian:650/60,550/60,450/60', 'gaussian:620/20,540/20,460/20')
 Scene = tuple[str, np.ndarray, np.ndarray]  # key, cube (L, H, W) in [0, 1], wavelengths
@@ -165,13 +165,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def fill_table(args: argparse.Namespace) -> Iterator[dict[str, str]]:
+def fill_table(args: argparse.Namespace) -> Iterator[Row]:
     """Measure the conditions that are missing; yield each row, and write the tables with it."""
     base = {'preset': args.preset, **({'kernel_centering': args.centering} if args.centering else {})}
-    conditions = [condition for condition in sweeps(base) if condition.sweep.startswith(tuple(args.sweeps))]
-    if not conditions:
-        names = '; '.join(dict.fromkeys(condition.sweep for condition in sweeps(base)))
-        raise ValueError(f'--sweeps {" ".join(args.sweeps)} begins no name of {names}: correct it.')
+    conditions = chosen_conditions(sweeps(base), args.sweeps)
     net, network = network_from_weights(read_weights(find_weights(args.weights)), args.scale)
     net.to(args.device).eval()
     scenes = read_scenes(args.lmdb, args.scale, args.crop_size, args.max_scenes)
@@ -180,30 +177,18 @@ def fill_table(args: argparse.Namespace) -> Iterator[dict[str, str]]:
         f'{args.weights}: {network["type"]}; x{args.scale}, {" ".join(base.values())}, '
         f'{len(scenes)} scenes ({", ".join(key for key, _, _ in scenes)}), {size}, {args.precision}'
     )
-    rows = read_csv_of(args.out / 'robustness.csv', protocol)
-    for condition in conditions:
-        name = {'sweep': condition.sweep, 'value': condition.value}
-        if not any(name.items() <= row.items() for row in rows):
-            values = measure(net, scenes, args.scale, condition, args.precision)
-            rows.append({**name, **{key: f'{value:.4f}' for key, value in values.items()}})
-            write_csv(args.out / 'robustness.csv', COLUMNS, rows, [protocol])
-            yield rows[-1]
-    table = markdown_table(HEAD, ([row[column] for column in COLUMNS] for row in rows))
-    text = f'{shlex.join(["python", *sys.argv])}\n\n{protocol}\n\n{table}\n'
-    (args.out / 'robustness.md').write_text(text, encoding='utf-8')
+
+    def measured(condition: Condition) -> dict[str, float]:
+        return measure(net, scenes, args.scale, condition, args.precision)
+
+    table = SweepTable(args.out / TABLE, protocol, COLUMNS, HEAD, lambda row: [row[column] for column in COLUMNS])
+    yield from table.fill(conditions, measured)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; a user's mistake ends the program with one line."""
     args = build_parser().parse_args(argv)
-    try:
-        for row in fill_table(args):
-            print(', '.join(f'{key} {value}' for key, value in row.items()), flush=True)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print((args.out / 'robustness.md').read_text(encoding='utf-8'))
-    return 0
+    return print_as_measured(fill_table(args), args.out / TABLE)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,6 @@ the one before was interrupted.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,14 +31,15 @@ from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
 from mulsr_plugin.metrics.sam import calculate_sam
 from mulsr_plugin.sensor.estimation import estimate_sensor
 from mulsr_plugin.sensor.model import SensorModel
-from mulsr_plugin.utils.tables import markdown_table, read_csv_of, write_csv
 from scripts.dev.robustness import resample_bands
+from scripts.dev.sweeps import Row, SweepTable, chosen_conditions, print_as_measured
 
 COLUMNS = ['sweep', 'value', 'known', 'place', 'kernel', 'response', 'noise']
 METHODS = ('bicubic', 'mtfglp', 'estimated', 'true')
 COLUMNS += [f'{method}_{metric}' for method in METHODS for metric in ('psnr', 'sam')] + ['worst']
 HEAD = ['condition', '', 'found', 'error of the place, pixels', 'error of the kernel', 'error of R lq', 'noise x 255']
 HEAD += ['bicubic', 'MTF-GLP, true blur', 'SensorFusion, nothing known', 'SensorFusion, true blur', 'worst loss, dB']
+TABLE = 'sensor_grid.csv'
 LARGEST_MOVE = 8  # pixels that scenes are cut by on every side, so that a moved guide shows real ground
 WIDTHS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 PLACES = ((0, -2), (3, 3), (5, -6), (-8, 0), (8, 8), (2.5, -3.5))
@@ -170,32 +170,23 @@ def _errors(pair: Pair, estimated: SensorModel) -> dict[str, float]:
     }
 
 
-def mean_row(condition: Condition, rows: Sequence[dict[str, float]]) -> dict[str, str]:
+def mean_of_scenes(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the means over the scenes, with the largest loss of one scene against the true blur."""
-    means = {name: f'{np.mean([row[name] for row in rows]):.4f}' for name in rows[0]}
-    worst = max(row['true_psnr'] - row['estimated_psnr'] for row in rows)
-    return {'sweep': condition.sweep, 'value': condition.value, **means, 'worst': f'{worst:.4f}'}
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return {**means, 'worst': max(row['true_psnr'] - row['estimated_psnr'] for row in rows)}
 
 
-def fill_table(args: argparse.Namespace) -> Iterator[dict[str, str]]:
+def fill_table(args: argparse.Namespace) -> Iterator[Row]:
     """Measure the conditions that are missing; yield each row, and write the tables with it."""
     store = CubeStore(args.lmdb)
     keys = list(store.keys())[: args.max_scenes]
-    chosen = [condition for condition in conditions() if condition.sweep.startswith(tuple(args.sweeps))]
-    if not chosen:
-        names = '; '.join(dict.fromkeys(condition.sweep for condition in conditions()))
-        raise ValueError(f'--sweeps {" ".join(args.sweeps)} begins no name of {names}: correct it.')
-    protocol = f'{len(keys)} scenes ({", ".join(keys)}) without a rim of {LARGEST_MOVE} pixels'
-    rows = read_csv_of(args.out / 'sensor_grid.csv', protocol)
-    for condition in chosen:
-        name = {'sweep': condition.sweep, 'value': condition.value}
-        if not any(name.items() <= row.items() for row in rows):
-            rows.append(mean_row(condition, [measure(make_pair(*scene, condition)) for scene in _scenes(store, keys)]))
-            write_csv(args.out / 'sensor_grid.csv', COLUMNS, rows, [protocol])
-            yield rows[-1]
-    table = markdown_table(HEAD, map(_cells, rows))
-    text = f'{shlex.join(["python", *sys.argv])}\n\n{protocol}; PSNR / SAM\n\n{table}\n'
-    (args.out / 'sensor_grid.md').write_text(text, encoding='utf-8')
+    protocol = f'{len(keys)} scenes ({", ".join(keys)}) without a rim of {LARGEST_MOVE} pixels; PSNR / SAM'
+
+    def measured(condition: Condition) -> dict[str, float]:
+        return mean_of_scenes([measure(make_pair(*scene, condition)) for scene in _scenes(store, keys)])
+
+    chosen = chosen_conditions(conditions(), args.sweeps)
+    yield from SweepTable(args.out / TABLE, protocol, COLUMNS, HEAD, _cells).fill(chosen, measured)
 
 
 def _scenes(store: CubeStore, keys: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -207,7 +198,7 @@ def _scenes(store: CubeStore, keys: Sequence[str]) -> Iterator[tuple[str, np.nda
         yield key, cube, np.asarray(header.wavelengths, float)
 
 
-def _cells(row: dict[str, str]) -> list[str]:
+def _cells(row: Row) -> list[str]:
     """Return a row of the Markdown table."""
     shares = [f'{float(row[column]):.1%}' for column in ('kernel', 'response')]
     errors = [f'{float(row["known"]):.0%}', f'{float(row["place"]):.2f}', *shares]
@@ -228,14 +219,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; a user's mistake ends the program with one line."""
     args = build_parser().parse_args(argv)
-    try:
-        for row in fill_table(args):
-            print(', '.join(f'{key} {value}' for key, value in row.items()), flush=True)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print((args.out / 'sensor_grid.md').read_text(encoding='utf-8'))
-    return 0
+    return print_as_measured(fill_table(args), args.out / TABLE)
 
 
 if __name__ == '__main__':
