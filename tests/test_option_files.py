@@ -210,6 +210,13 @@ def test_benchmark_names_what_the_training_files_write(path):
         assert with_defaults(network) == with_defaults(entry['network_g'])
 
 
+@pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)
+def test_every_benchmark_has_a_floor(path):
+    """Interpolation, a classical method and SensorFusion stand beside whatever is compared."""
+    types = {entry['network_g']['type'] for entry in load_benchmark_options(path)['entries']}
+    assert {'BicubicUpsampler', 'SensorFusion'} <= types and types & {'GSA', 'MTFGLP', 'CNMF', 'HySure'}
+
+
 def with_defaults(network):
     parameters = inspect.signature(ARCH_REGISTRY.get(network['type'])).parameters.values()
     return {**{p.name: p.default for p in parameters if p.default is not p.empty}, **network}
