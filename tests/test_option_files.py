@@ -53,6 +53,8 @@ PARAMETERS = {
     'train_mogdcn_cave_x8': 7_070_824,
     'train_ual_cave_x8': 7_097_695,
     'train_coarsenet_cave_x8': 1_163_602,
+    'train_ssrnet_cave_x8': 26_040,
+    'train_psrt_cave_x8': 247_455,
     'train_mulsrcube_cave_x8': 881_520,
 }
 
@@ -160,22 +162,26 @@ def test_recipes_of_the_compared_networks():
         'mogdcn': (1e-4, 4, 96, 100_500 * 5),
         'ual': (1e-4, 6, 128, 150 * (98 * 26 // 6)),
         'coarsenet': (1e-4, 16, 96, 200 * (64 * 26 // 16)),
+        'ssrnet': (1e-4, 1, 128, 10_000 * 26),
+        'psrt': (1e-4, 32, 64, 2000 * (150 * 26 // 32)),
     }
     for name, (lr, batch, side, iterations) in recipes.items():
         opt = load(OPTIONS / f'train_{name}_cave_x8.yml')
         data, train = opt['datasets']['train'], opt['train']
         assert (train['optim_g']['lr'], data['batch_size_per_gpu'], data['gt_size']) == (lr, batch, side), name
-        assert (train['total_iter'], train['pixel_opt']['type']) == (iterations, 'L1Loss'), name
+        loss = 'MSELoss' if name == 'ssrnet' else 'L1Loss'
+        assert (train['total_iter'], train['pixel_opt']['type']) == (iterations, loss), name
 
 
-def test_networks_of_the_noise_free_comparison_see_the_same_images():
-    mulsr, mogdcn = (load(OPTIONS / f'train_{name}_cave_x8_noise_free_cpu.yml') for name in ('mulsr', 'mogdcn'))
-    assert mulsr['datasets'] == mogdcn['datasets']
+@pytest.mark.parametrize('name', ['mogdcn', 'ssrnet', 'psrt'])
+def test_networks_of_the_noise_free_comparison_see_the_same_images(name):
+    mulsr, peer = (load(OPTIONS / f'train_{name}_cave_x8_noise_free_cpu.yml') for name in ('mulsr', name))
+    assert mulsr['datasets'] == peer['datasets']
     assert {data['degradation'] for data in mulsr['datasets'].values()} == {'noise_free'}
     assert mulsr['train'].pop('band_update') and mulsr['train'].pop('bands_per_step')
-    for train in (mulsr['train'], mogdcn['train']):
-        del train['scheduler'], train['total_iter'], train['optim_g']['lr']
-    assert mulsr['train'] == mogdcn['train']
+    for train in (mulsr['train'], peer['train']):
+        del train['scheduler'], train['total_iter'], train['optim_g']['lr'], train['precision']
+    assert mulsr['train'] == peer['train']
 
 
 def test_networks_without_a_recipe_of_their_own_share_one():

@@ -10,6 +10,7 @@ from typing import Any
 from mulsr_plugin.archs.coarsenet_arch import CoarseNet
 from mulsr_plugin.archs.mogdcn_arch import MoGDCN
 from mulsr_plugin.archs.mulsr_arch import MulSR
+from mulsr_plugin.archs.psrt_arch import PSRT
 from mulsr_plugin.archs.pzresnet_arch import PZResNet
 from mulsr_plugin.archs.ual_arch import UAL
 
@@ -102,6 +103,17 @@ def _ual_layers() -> dict[str, str]:
     return layers
 
 
+def _psrt_layers() -> dict[str, str]:
+    layers = {'conv.0': 'exit', 'w.conv': 'entry'}
+    inside = {'norm1': 'norm', 'attn.qkv': 'qkv', 'attn.proj': 'project', 'norm2': 'mlp.0', 'mlp.fc1': 'mlp.1'}
+    for block in range(6):
+        for number in range(3):
+            theirs = f'w.layers.{block // 3}.layers.{block % 3}.WA{number + 1}'
+            for name, our_name in {**inside, 'mlp.fc2': 'mlp.3'}.items():
+                layers[f'{theirs}.{name}'] = f'blocks.{block}.layers.{number}.{our_name}'
+    return layers
+
+
 RELEASES = {
     'MulSR': Release(MulSR, 'github.com/qianngli/MulSR', 'hsi_head_x2.weight_v'),
     # the weights were trained with the fault of the release, so they expect it
@@ -122,4 +134,5 @@ RELEASES = {
         unused=r'^(P|(spatial\.)?acti\.weight|(delta|eta)_[12456])$',
     ),
     'UAL': Release(UAL, 'github.com/JiangtaoNie/UAL-CVPR2020', 'layerIn1_1.weight', _ual_layers()),
+    'PSRT': Release(PSRT, 'github.com/Deng-shangqi/PSRT', 'w.layers.0.layers.0.WA1.attn.qkv.weight', _psrt_layers()),
 }

@@ -40,7 +40,8 @@ def convert_author_checkpoint(
     """Convert a released checkpoint file into one for `path: pretrain_network_g` with `param_key_g: params`.
 
     Args:
-        source (str | PathLike): The authors' file: `{epoch, model, optimizer}` or a bare state dict.
+        source (str | PathLike): The authors' file: `{epoch, model, optimizer}` or `{state_dict, ...}`, or a bare
+            state dict.
         target (str | PathLike): File to write; missing folders are made.
         network (str | None): Name in :data:`RELEASES`. Default: None, detected by the names of the tensors.
         force (bool): Replace an existing target. Default: False.
@@ -76,7 +77,8 @@ def read_author_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read the state dict of a released checkpoint; nothing but tensors and plain values is ever loaded.
 
     Args:
-        path (str | PathLike): File with `{epoch, model, optimizer}` or with the state dict itself.
+        path (str | PathLike): File with `{epoch, model, optimizer}` or `{state_dict, ...}`, or with the state dict
+            itself.
 
     Returns:
         dict[str, Tensor]: Tensors on the CPU by the authors' names, without the names of PyTorch's wrappers.
@@ -97,10 +99,12 @@ def read_author_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, dict) and 'params' in content:
         raise ValueError('this is a checkpoint in the form of BasicSR already: use it as it is.')
-    state = content['model'] if isinstance(content, dict) and 'model' in content else content
+    keys = [key for key in ('model', 'state_dict') if isinstance(content, dict) and key in content]
+    state = content[keys[0]] if keys else content
     if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(
-            "this file holds no weights by name, neither at its top nor under 'model': give a training checkpoint."
+            "this file holds no weights by name, neither at its top nor under 'model' or 'state_dict': give a training "
+            'checkpoint.'
         )
     return without_wrappers({str(name): value.detach() for name, value in state.items()})
 

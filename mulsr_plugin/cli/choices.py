@@ -16,7 +16,7 @@ DEFAULT_HALO = 64
 """Of tiles, in pixels of the result."""
 NORMALISATIONS = ('scene', 'common')
 MASK_TREATMENTS = ('keep', 'zero')
-AUTHOR_NETWORKS = ('CoarseNet', 'MoGDCN', 'MulSR', 'PZResNet', 'UAL')
+AUTHOR_NETWORKS = ('CoarseNet', 'MoGDCN', 'MulSR', 'PSRT', 'PZResNet', 'UAL')
 """Networks whose authors' checkpoints can be converted."""
 CUBE_SUFFIXES = ('.mat', '.npy', '.npz', '.hdr', '.dat', '.img', '.envi', '.tif', '.tiff')
 """Of the cubes that can be written; a name without a suffix is a folder of PNGs."""

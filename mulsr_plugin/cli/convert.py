@@ -1,9 +1,9 @@
 """Convert an authors' checkpoint for BasicSR, or BasicSR's weights to safetensors and back.
 
-What SRC holds decides. Checkpoints that the authors of MulSR, CoarseNet (SFPN), PZRes-Net, MoG-DCN and UAL published
-are recognised by the names in them, and the options that build their network are printed. Of BasicSR's checkpoints the
-weights are copied with their description. DST ends in .pth, for weights under 'params', or in .safetensors; both do for
-path: pretrain_network_g. No code from SRC is run. Examples:
+What SRC holds decides. Checkpoints that the authors of MulSR, CoarseNet (SFPN), PZRes-Net, MoG-DCN, UAL and PSRT
+published are recognised by the names in them, and the options that build their network are printed. Of BasicSR's
+checkpoints the weights are copied with their description. DST ends in .pth, for weights under 'params', or in
+.safetensors; both do for path: pretrain_network_g. No code from SRC is run. Examples:
 
   mulsr convert model_8_epoch_200.pth experiments/pretrained_models/mulsr_x8.pth
   mulsr convert experiments/NAME/models/net_g_latest.pth mulsr_x8.safetensors

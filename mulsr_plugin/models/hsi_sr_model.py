@@ -384,13 +384,19 @@ class HSISRModel(CheckpointedModel):
     def losses(self, bands: Sequence[int] | None) -> dict[str, Tensor]:
         """Return losses, by their names in the log, of the bands given (None: all) against the ground truth.
 
-        A network that can return its cube before refinement (``return_coarse``, PZRes-Net) is trained on both, as by
-        its authors: the losses are added.
+        Two networks are trained as by their authors: one that can return its cube before refinement (``return_coarse``,
+        PZRes-Net) on both cubes, one that can return its cube before the spectral layer (``return_spatial``, SSR-NET)
+        on that cube's spatial edges and on its own spectral edges too. The losses are added.
         """
         gt = self.gt if bands is None else self.gt[:, list(bands)]
         if 'return_coarse' in self._forward_parameters:
             refined, coarse = self.run_training(bands, return_coarse=True)
             return {'l_pix': self.compare(refined, gt) + self.compare(coarse, gt)}
+        if 'return_spatial' in self._forward_parameters:
+            result, spatial = self.run_training(bands, return_spatial=True)
+            rows, columns = (self.compare(spatial.diff(dim=dim), gt.diff(dim=dim)) for dim in (2, 3))
+            spectral = self.compare(result.diff(dim=1), gt.diff(dim=1))
+            return {'l_pix': self.compare(result, gt) + (rows + columns) / 2 + spectral}
         return {'l_pix': self.compare(self.run_training(bands), gt)}
 
     def compare(self, result: Tensor, gt: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The stored outputs of the four published comparison networks and the recipe of their weights."""
+"""The stored outputs of the published comparison networks and the recipe of their weights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ CASES = {
     ('CoarseNet', 'x4'): 4,
     ('CoarseNet', 'x4_ties'): 4,
     ('CoarseNet', 'x8_u1'): 8,
+    ('PSRT', 'x8'): 8,
+    ('PSRT', 'x4'): 4,
 }
 
-_GAIN = {'PZResNet': 1.4, 'MoGDCN': 1.3, 'UAL': 1.3, 'CoarseNet': 1.0}
+_GAIN = {'PZResNet': 1.4, 'MoGDCN': 1.3, 'UAL': 1.3, 'CoarseNet': 1.0, 'PSRT': 0.25}
 
 
 def load_case(network: str, case: str) -> dict[str, torch.Tensor]:

@@ -71,6 +71,7 @@ def test_basicsr_loads_the_result_and_it_gives_the_authors_output(tmp_path, case
         ('PZResNet', 'x4', 4, 'refined', {'num_bands': 31}),
         ('MoGDCN', 'x8', 8, 'output', {'num_bands': 31}),
         ('UAL', 'x4', 4, 'output', {'num_bands': 31}),
+        ('PSRT', 'x8', 8, 'output', {'num_bands': 31}),
         ('CoarseNet', 'x8_u1', 8, 'output', {'num_feat': 64, 'num_units': 1, 'legacy': True}),
     ],
 )
@@ -86,7 +87,7 @@ def test_released_files_of_other_networks_are_recognised(tmp_path, network, case
         assert (net(data['lq'], data['rgb']) - data[output]).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize(('network', 'entries'), [('PZResNet', 228), ('MoGDCN', 138), ('UAL', 78)])
+@pytest.mark.parametrize(('network', 'entries'), [('PZResNet', 228), ('MoGDCN', 138), ('UAL', 78), ('PSRT', 220)])
 def test_files_have_as_many_entries_as_the_released_ones_and_dead_ones_are_dropped(network, entries):
     content = author_file_of(network, 'x8')
     assert len(content) == entries

@@ -22,6 +22,8 @@ NETWORKS = [
     {'type': 'PZResNet', 'num_bands': 13, 'num_guide_ch': 4},
     {'type': 'MoGDCN', 'num_bands': 5, 'num_guide_ch': 2},
     {'type': 'UAL', 'num_bands': 6, 'num_guide_ch': 1},
+    {'type': 'SSRNet', 'num_bands': 7, 'num_guide_ch': 4},
+    {'type': 'PSRT', 'num_bands': 5, 'num_guide_ch': 2},
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from basicsr.archs import build_network
@@ -26,6 +27,8 @@ def build(folder, tmp_path, network, model_type='HSISRModel', **train):
 NETWORKS = {
     'MoGDCN': {'type': 'MoGDCN', 'upscale': 4, 'num_bands': 5},
     'UAL': {'type': 'UAL', 'upscale': 4, 'num_bands': 5},
+    'SSRNet': {'type': 'SSRNet', 'upscale': 4, 'num_bands': 5},
+    'PSRT': {'type': 'PSRT', 'upscale': 4, 'num_bands': 5},
     'CoarseNet': {'type': 'CoarseNet', 'upscale': 4, 'num_feat': 8},
     **{f'{name} unguided': {'type': 'Unguided', 'upscale': 8, 'num_bands': 5, **UNGUIDED[name]} for name in UNGUIDED},
     **{f'{name} stacked': {'type': 'StackedGuide', 'upscale': 8, 'num_bands': 5, **STACKED[name]} for name in STACKED},
@@ -59,6 +62,17 @@ def test_pzresnet_is_trained_on_its_coarse_cube_too(tiny_stores, tmp_path):
     assert model.log_dict['l_pix'] == pytest.approx(expected.item(), rel=1e-6)
     for own, other in zip(model.net_g.parameters(), reference.parameters()):
         torch.testing.assert_close(own.grad, other.grad)
+
+
+def test_ssrnet_is_trained_on_spatial_and_spectral_edges_too(tiny_stores, tmp_path):
+    model = build(tiny_stores, tmp_path, {'type': 'SSRNet', 'upscale': 4, 'num_bands': 5})
+    result, spatial = (cube.detach().numpy() for cube in model.net_g(model.lq, model.rgb, return_spatial=True))
+    gt = model.gt.numpy()
+    expected = abs(result - gt).mean() + abs(np.diff(result, axis=1) - np.diff(gt, axis=1)).mean()
+    for axis in (2, 3):
+        expected += 0.5 * abs(np.diff(spatial, axis=axis) - np.diff(gt, axis=axis)).mean()
+    model.optimize_parameters(1)
+    assert model.log_dict['l_pix'] == pytest.approx(expected, rel=1e-5)
 
 
 def test_coarsenet_takes_one_step_per_band(tiny_stores, tmp_path):

@@ -19,6 +19,8 @@ NETWORKS = {
     'PZResNet': {'num_bands': 5},
     'MoGDCN': {'num_bands': 5},
     'UAL': {'num_bands': 5},
+    'SSRNet': {'num_bands': 5},
+    'PSRT': {'num_bands': 5},
     'BicubicUpsampler': {},
     'Unguided': {'num_bands': 5, 'network': {**EDSR, 'num_in_ch': 5, 'num_out_ch': 5, 'upscale': 8}},
     'StackedGuide': {'num_bands': 5, 'network': {**EDSR, 'num_in_ch': 8, 'num_out_ch': 5, 'upscale': 1}},

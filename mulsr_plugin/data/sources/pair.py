@@ -62,7 +62,7 @@ class PairFiles:
         if scale % 2:
             note += (
                 '; an odd scale, which MulSR cannot take (it needs an even one): use another network, such as '
-                'PZResNet, MoGDCN, UAL or CoarseNet'
+                'PZResNet, MoGDCN, UAL, PSRT or CoarseNet'
             )
         return replace(cube, notes=(*cube.notes, note)), guide, scale
 

@@ -182,7 +182,7 @@ def test_guides_of_different_channels_are_refused(tmp_path, main, capsys):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('name', ['PZResNet', 'MoGDCN', 'UAL', 'CoarseNet'])
+@pytest.mark.parametrize('name', ['PZResNet', 'MoGDCN', 'UAL', 'CoarseNet', 'SSRNet', 'PSRT'])
 def test_networks_named_for_odd_scales_take_them_with_one_channel(name):
     network = ARCH_REGISTRY.get(name)
     bands = {'num_bands': 8} if 'num_bands' in inspect.signature(network).parameters else {}
