@@ -59,6 +59,7 @@ NAMES = {
         'MulSRCube': 'mulsr_plugin.archs.mulsrcube_arch',
         'PZResNet': 'mulsr_plugin.archs.pzresnet_arch',
         'SensorFusion': 'mulsr_plugin.archs.sensorfusion_arch',
+        'SensorStart': 'mulsr_plugin.archs.sensorstart_arch',
         'StackedGuide': 'mulsr_plugin.archs.adapters_arch',
         'UAL': 'mulsr_plugin.archs.ual_arch',
         'Unguided': 'mulsr_plugin.archs.adapters_arch',
@@ -86,8 +87,8 @@ NAMES = {
     },
     'model': {
         'HSISRModel': 'mulsr_plugin.models.hsi_sr_model',
-        'MulSRCubeModel': 'mulsr_plugin.models.mulsrcube_model',
         'MulSRModel': 'mulsr_plugin.models.mulsr_model',
+        'SensorStartModel': 'mulsr_plugin.models.sensorstart_model',
     },
 }
 
