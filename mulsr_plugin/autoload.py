@@ -61,6 +61,7 @@ NAMES = {
         'PZResNet': 'mulsr_plugin.archs.pzresnet_arch',
         'SSRNet': 'mulsr_plugin.archs.ssrnet_arch',
         'SensorFusion': 'mulsr_plugin.archs.sensorfusion_arch',
+        'SensorStart': 'mulsr_plugin.archs.sensorstart_arch',
         'StackedGuide': 'mulsr_plugin.archs.adapters_arch',
         'UAL': 'mulsr_plugin.archs.ual_arch',
         'Unguided': 'mulsr_plugin.archs.adapters_arch',
@@ -88,8 +89,8 @@ NAMES = {
     },
     'model': {
         'HSISRModel': 'mulsr_plugin.models.hsi_sr_model',
-        'MulSRCubeModel': 'mulsr_plugin.models.mulsrcube_model',
         'MulSRModel': 'mulsr_plugin.models.mulsr_model',
+        'SensorStartModel': 'mulsr_plugin.models.sensorstart_model',
     },
 }
 

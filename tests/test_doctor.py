@@ -75,7 +75,7 @@ runpy.run_module('mulsr_plugin.doctor', run_name='__main__')
     process = run_python('-c', code, cwd=tmp_path, autoload=False)
     assert process.returncode == 1
     assert 'autoload is switched off by TORCH_DEVICE_BACKEND_AUTOLOAD=0' in process.stdout
-    names = 'HSISRModel, MulSRCubeModel, MulSRModel'
+    names = 'HSISRModel, MulSRModel, SensorStartModel'
     assert f'PROBLEM  model: {names} not registered, because of ModuleNotFoundError' in process.stdout
     assert process.stdout.rstrip().endswith('1 problem found.')
 

@@ -18,8 +18,8 @@ from mulsr_plugin.data.paired_hsi_rgb_dataset import _check_options
 from mulsr_plugin.data.scene_splits import read_split
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.mulsr_model import MulSRModel
-from mulsr_plugin.models.mulsrcube_model import MulSRCubeModel
 from mulsr_plugin.models.schema import check_model_options, check_network
+from mulsr_plugin.models.sensorstart_model import SensorStartModel
 
 OPTIONS = Path(__file__).parents[1] / 'options'
 BENCHMARKS = [
@@ -28,6 +28,7 @@ BENCHMARKS = [
         'cave_x8',
         'ablation_cave_x8',
         'cave_x8_noise_free_cpu',
+        'sensorstart_cave_x8_noise_free_cpu',
         'classical_cave_x8',
         'classical_cave_x8_noise_free',
         'classical_pan_x4',
@@ -36,7 +37,7 @@ BENCHMARKS = [
     )
 ]
 FILES = sorted(set(OPTIONS.rglob('*.yml')) - set(BENCHMARKS) - set(OPTIONS.glob('search/*.yml')))
-MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel, 'MulSRCubeModel': MulSRCubeModel}
+MODELS = {'MulSRModel': MulSRModel, 'HSISRModel': HSISRModel, 'SensorStartModel': SensorStartModel}
 PARAMETERS = {
     'train_mulsr_cave_x8': 2_509_328,
     'train_mulsr_cave_x8_release': 4_635_548,
@@ -55,7 +56,7 @@ PARAMETERS = {
     'train_coarsenet_cave_x8': 1_163_602,
     'train_ssrnet_cave_x8': 26_040,
     'train_psrt_cave_x8': 247_455,
-    'train_mulsrcube_cave_x8': 881_520,
+    'train_mulsrcube_cave_mixed': 881_520,
 }
 
 
@@ -64,7 +65,7 @@ def load(path):
 
 
 def _block_and_scale(block, scale):
-    """Take the scale out of a degradation that has one of its own, as MulSRCubeModel does."""
+    """Take the scale out of a degradation that has one of its own, as SensorStartModel does."""
     if isinstance(block, str):
         return block, scale
     return {key: value for key, value in block.items() if key != 'scale'}, block.get('scale', scale)
@@ -182,6 +183,19 @@ def test_networks_of_the_noise_free_comparison_see_the_same_images(name):
     for train in (mulsr['train'], peer['train']):
         del train['scheduler'], train['total_iter'], train['optim_g']['lr'], train['precision']
     assert mulsr['train'] == peer['train']
+
+
+def test_networks_on_the_start_are_trained_as_without():
+    for name in ('mulsr', 'mogdcn', 'edsr', 'swinir'):
+        guided = '' if name in ('mulsr', 'mogdcn') else '_guided'
+        without, on_start = (
+            load(OPTIONS / f'train_{name}{kind}_cave_x8_noise_free_cpu.yml') for kind in (guided, '_sensorstart')
+        )
+        for key in ('ema_decay', 'precision', 'grad_clip', 'optim_g', 'pixel_opt', 'bands_per_step'):
+            assert without['train'].get(key) == on_start['train'].get(key), (name, key)
+        assert on_start['train']['part_size'] == without['datasets']['train']['gt_size']
+        assert on_start['train']['parts_per_step'] == without['datasets']['train']['batch_size_per_gpu']
+        assert on_start['network_g']['network']['type'] == without['network_g']['type']
 
 
 def test_networks_without_a_recipe_of_their_own_share_one():

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from mulsr_plugin.data.sources.demo_scenes import FULL_SCALE, demo_scene
+from mulsr_plugin.data.store.writer import CubeStoreWriter
 from mulsr_plugin.training.command_line import parse_command_line
+from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from tests.models.tiny import make_options, make_stores
 
 ROOT = Path(__file__).parents[1]
@@ -308,3 +313,41 @@ def test_no_network_holds_the_process_group_when_it_is_left(folder, uninterrupte
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'Network: DistributedDataParallel' in done.stderr
     assert 'wrapped networks left: 0' in done.stdout
+
+
+def test_a_network_on_the_start_goes_on_where_it_was_stopped(tmp_path):
+    """SIGTERM to BasicSR's loop under the launcher; the pool of starts is filled again."""
+    with CubeStoreWriter(tmp_path / 'train.lmdb') as writer:
+        values = demo_scene(96, 0, 0).values
+        writer.add('scene', values, 1 / FULL_SCALE, tuple(np.linspace(400, 700, 31).tolist()))
+    network = {'type': 'EDSR', 'num_in_ch': 31, 'num_out_ch': 31, 'num_feat': 8, 'num_block': 1, 'upscale': 1}
+
+    def on_start(opt):
+        opt.update(model_type='SensorStartModel', network_g={'type': 'SensorStart', 'upscale': 4, 'network': network})
+        opt['datasets'] = {'train': opt['datasets']['train']}
+        opt['datasets']['train'].update(
+            gt_size=96, batch_size_per_gpu=1, crops_per_image=200, degrade=False, use_roll=False,
+            spectral_response='nikon_d700',
+        )  # fmt: skip
+        del opt['datasets']['train']['degradation'], opt['val']
+        opt['train'].update(
+            degradations=[{'preset': 'noise_free'}], part_size=32, steps_per_batch=1, pool_size=2, total_iter=150
+        )
+        opt['logger']['save_checkpoint_freq'] = 1000
+
+    command = [sys.executable, '-m', 'mulsr_plugin.train', '-opt', write_options(tmp_path, 'stopped', on_start)]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if 'iter:       3' in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stderr.read()
+    assert process.returncode == EXIT_STOPPED
+    (state,) = (tmp_path / 'experiments' / 'stopped' / 'training_states').glob('*.state')
+    total = int(state.stem) + 2
+    log = run(tmp_path, '-opt', 'stopped.yml', '--auto_resume', '--force_yml', f'train:total_iter={total}')
+    assert f'iteration {state.stem}.' in log
+    after = weights(tmp_path, 'stopped')['params']
+    before = weights(tmp_path, 'stopped', state.stem)['params']
+    assert not torch.equal(after['correction.gain'], before['correction.gain'])

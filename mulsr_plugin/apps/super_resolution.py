@@ -38,6 +38,7 @@ from mulsr_plugin.models.inference import (
     measure_tile_deviation,
     result_strips,
     scale_of_network,
+    with_start,
 )
 from mulsr_plugin.sensor.estimation import SensorEstimate, estimate_sensor
 from mulsr_plugin.utils.files import PathLike
@@ -298,6 +299,7 @@ def prepare_super_resolution(
     if estimate is None and rgb is not None:
         # what weights were trained for says nothing of this pair: the result is compared with what its images say
         estimate = estimate_sensor(lq[0], rgb[0], None if response is None else torch.from_numpy(response).to(lq))
+    net, lq, rgb = with_start(net, lq, rgb)
     tile, deviation = _cut(settings, net, lq, rgb, scale, by_rows)
     chunk = settings.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=settings.precision)
     if is_bandwise(net):
@@ -385,7 +387,7 @@ def _log_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
 def _check_fit(settings: InferenceSettings, net: nn.Module, label: str, cube: Cube, guide: Cube | None) -> None:
     """Refuse images and options that the network was not built for, and say what to do instead."""
     _check_guide(net, label, guide)
-    if settings.bands_per_chunk is not None and not is_bandwise(net):
+    if settings.bands_per_chunk is not None and not is_bandwise(getattr(net, 'correction', net)):
         raise ValueError(f'The {label} computes all bands at once: leave bands_per_chunk out.')
     bands = getattr(net, 'num_bands', cube.num_bands)
     if bands != cube.num_bands:

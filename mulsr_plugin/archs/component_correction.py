@@ -156,6 +156,16 @@ class SceneStart:
         """Model of the pair."""
         return self.renderer.sensor
 
+    @property
+    def scale(self) -> int:
+        """Factor between the two images."""
+        return self.sensor.scale
+
+    @property
+    def cube(self) -> Tensor:
+        """What is to be corrected, (L, H, W)."""
+        return self.finished(self.start)
+
     @cached_property
     def _features(self) -> Tensor:
         return self.renderer.features(self.guide)

@@ -97,6 +97,10 @@ class MulSRCube(nn.Module):
             for pair, image, guide in zip(start.pairs, coefficients, rgb)
         ]
 
+    def corrected(self, starts: Sequence[SceneStart]) -> list[Tensor]:
+        """Correct starts, see :func:`corrected`."""
+        return corrected(self.towers, starts)
+
     def prepared(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> Prepared:
         """Do all that needs the whole images, so that the rest may be done part by part; see :meth:`forward`."""
         start, coefficients = self.start.prepared(lq, rgb, sensor)

@@ -127,6 +127,21 @@ def _forward_parameters(net: nn.Module) -> Mapping[str, inspect.Parameter]:
 
 
 @torch.no_grad()
+def with_start(net: nn.Module, lq: Tensor, rgb: Tensor | None) -> tuple[nn.Module, Tensor, Tensor | None]:
+    """Do what a network needs whole images for, where it can say the rest: see ``SensorStart.started``.
+
+    Args:
+        net (nn.Module): Any registered network.
+        lq (Tensor): Low-resolution cubes, (B, L, h, w).
+        rgb (Tensor | None): Guide images, (B, G, H, W), for guided networks.
+
+    Returns:
+        tuple: Network, cubes and guides for the rest, which can be cut; of other networks these themselves.
+    """
+    return net.started(lq, rgb) if rgb is not None and hasattr(net, 'started') else (net, lq, rgb)  # type: ignore[operator]
+
+
+@torch.no_grad()
 def apply_network(
     net: nn.Module,
     lq: Tensor,
@@ -150,8 +165,8 @@ def apply_network(
         bands_per_chunk (int | str | None): Bands that a band-wise network computes at a time, which changes no result;
             'auto' asks :func:`choose_bands_per_chunk`, None takes all. Default: 'auto'.
         tile (Tile | None): How to cut the image. Results change, unless the halo covers the receptive field of the
-            network or the network has a method `prepared`, as SensorFusion, which takes the halo that it needs.
-            Default: None, in one piece.
+            network or the network has a method `prepared`, as SensorFusion, which takes the halo that it needs. The
+            start of SensorStart is that of the whole image in any case. Default: None, in one piece.
         precision (str): 'fp32', 'tf32' or 'bf16'. Default: 'fp32'.
         progress (Callable | None): Called after each part with the number done and the number of all. Default: None.
 
@@ -183,6 +198,7 @@ def result_strips(
     The arguments are those of :func:`apply_network`, which puts the same strips together.
     """
     chosen = select_bands(lq.shape[1], bands).tolist()
+    net, lq, rgb = with_start(net, lq, rgb)
     scale = scale_of_network(net, lq, rgb)
     if rgb is not None and hasattr(net, 'prepared'):
         if tile is not None:
@@ -441,6 +457,7 @@ def choose_bands_per_chunk(
         int: At least 1, also where not even one band fits; all bands for a network that is not band-wise.
     """
     wanted = lq.shape[1] if num_bands is None else num_bands
+    net, lq, rgb = with_start(net, lq, rgb)
     if not is_bandwise(net):
         return wanted
     need = memory_need(net, lq, rgb, precision)
@@ -481,6 +498,7 @@ def choose_tile(
     """
     if hasattr(net, 'prepared'):  # it works in blocks of its own
         return None
+    net, lq, rgb = with_start(net, lq, rgb)
     need = memory_need(net, lq, rgb, precision)
     scale = scale_of_network(net, lq, rgb)
     pixels = _usable_memory(net, lq, scale) / (need.shared + need.per_band)
@@ -536,6 +554,7 @@ def measure_tile_deviation(
     Returns:
         TileDeviation: Of results clamped to [0, 1].
     """
+    net, lq, rgb = with_start(net, lq, rgb)
     scale = scale_of_network(net, lq, rgb)
     _check_tile(tile, scale)
     side = (tile.size + 2 * tile.halo) // scale

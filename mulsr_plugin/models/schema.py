@@ -114,9 +114,9 @@ MULSR_TRAIN_RULES: dict[str, Rule] = {
     'scales': list_of(integer(2)),
 }
 
-CUBE_TRAIN_RULES: dict[str, Rule] = {
+START_TRAIN_RULES: dict[str, Rule] = {
     'degradations': list_of(BLOCK),
-    **dict.fromkeys(('part_size', 'parts_per_step', 'steps_per_batch', 'pool_size'), integer(1)),
+    **dict.fromkeys(('part_size', 'parts_per_step', 'steps_per_batch', 'bands_per_step', 'pool_size'), integer(1)),
 }
 
 VAL_RULES: dict[str, Rule] = {

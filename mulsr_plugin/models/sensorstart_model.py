@@ -1,11 +1,11 @@
-"""Training of MulSRCube: starts of whole scenes once each, many steps on small parts of them."""
+"""Training on top of SensorFusion: starts of whole scenes once each, many steps on small parts of them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,27 +13,37 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
-from mulsr_plugin.archs.component_correction import SceneStart
-from mulsr_plugin.archs.mulsrcube_arch import MulSRCube, corrected
 from mulsr_plugin.data.degradation import Degradation, build_degradation
 from mulsr_plugin.models.hsi_sr_model import HSISRModel
 from mulsr_plugin.models.precision import float32_math
-from mulsr_plugin.models.schema import CUBE_TRAIN_RULES, TRAIN_RULES
+from mulsr_plugin.models.schema import START_TRAIN_RULES, TRAIN_RULES
 from mulsr_plugin.utils.options import Rule, require
+
+
+class _Start(Protocol):
+    """What a network that this model trains makes of a pair: see ``PairStart`` and ``SceneStart``."""
+
+    scale: int
+    cube: Tensor
+
+    def cut(self, rows: slice, columns: slice) -> _Start: ...
 
 
 @dataclass(frozen=True)
 class _KnownScene:
     """A start, its ground truth (L, H, W) and the mean square error of its cube."""
 
-    start: SceneStart
+    start: _Start
     gt: Tensor
     error: float
 
 
 @MODEL_REGISTRY.register()
-class MulSRCubeModel(HSISRModel):
-    """HSISRModel for MulSRCube, whose start needs whole scenes but whose towers learn best from small parts.
+class SensorStartModel(HSISRModel):
+    """HSISRModel for networks that correct the result of SensorFusion, as ``MulSRCube`` and ``SensorStart`` do.
+
+    That start needs whole scenes, but what corrects it learns best from small parts. A network has a method for each:
+    ``starts(lq, rgb)`` returns a start or None for every pair, and ``corrected(starts)`` their corrected cubes.
 
     Every batch is degraded, its sensors are estimated and its starts are rendered, which takes about a second a scene.
     The last ``pool_size`` of them are kept, and every iteration takes ``steps_per_batch`` optimiser steps, each on
@@ -47,8 +57,11 @@ class MulSRCubeModel(HSISRModel):
     - ``part_size``: side of the parts in pixels of the guide, which every scale divides. Default: 64.
     - ``parts_per_step``: Default: 4.
     - ``steps_per_batch``: Default: 32.
-    - ``pool_size``: starts that are kept, about 25 MB each for scenes of 512 pixels. Default: 64. They are not part of
-      a saved training: a resumed one fills the pool again.
+    - ``bands_per_step``: bands, drawn anew for every step, that a band-wise network in ``SensorStart`` corrects.
+      Default: all.
+    - ``pool_size``: starts that are kept with their ground truth, about 50 MB each for ``MulSRCube`` and 70 MB for
+      ``SensorStart`` where scenes have 512 pixels and 31 bands. Default: 64. They are not part of a saved training: a
+      resumed one fills the pool again.
 
     Args:
         opt: Options as BasicSR parses them.
@@ -57,24 +70,39 @@ class MulSRCubeModel(HSISRModel):
         ValueError: An option is unknown, missing, of the wrong kind, or contradicts another.
     """
 
-    train_rules: Mapping[str, Rule] = {**TRAIN_RULES, **CUBE_TRAIN_RULES}
+    train_rules: Mapping[str, Rule] = {**TRAIN_RULES, **START_TRAIN_RULES}
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        if opt.get('is_train') and opt['dist']:
+            raise ValueError('SensorStartModel trains in one process, not in several: start it without a launcher.')
         self.current_iter = 0
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
         """Set up losses, optimiser, degradations and the pool."""
         net, train = self.get_bare_model(self.net_g), self.opt['train']
-        if not isinstance(net, MulSRCube):
+        if not hasattr(net, 'corrected'):
             raise ValueError(
-                f'MulSRCubeModel trains MulSRCube, not {self.opt["network_g"]["type"]}; set model_type: HSISRModel.'
+                f'SensorStartModel trains SensorStart and MulSRCube, not {self.opt["network_g"]["type"]}; set '
+                'model_type: HSISRModel, or put the network into SensorStart.'
             )
         self.part_size: int = train.get('part_size') or 64
         self.parts_per_step: int = train.get('parts_per_step') or 4
         self.steps_per_batch: int = train.get('steps_per_batch') or 32
+        self.bands_per_step: int | None = train.get('bands_per_step')
         self.pool: deque[_KnownScene] = deque(maxlen=train.get('pool_size') or 64)
         super().init_training_settings()
+        if self.bands_per_step is not None:
+            self._check_bands_per_step(net)
+
+    def _check_bands_per_step(self, net: Any) -> None:
+        if not getattr(net, 'is_bandwise', False):
+            raise ValueError('train: bands_per_step is for a band-wise network in SensorStart, as MulSR; remove it.')
+        if getattr(self.cri_pix, 'needs_all_bands', False):
+            raise ValueError(
+                'train: bands_per_step computes some bands at a time, but the loss compares whole spectra; remove it, '
+                'or take another loss.'
+            )
 
     def build_degradations(self) -> list[Degradation]:
         """Build what degrades training batches, in the order of ``degradations``."""
@@ -142,23 +170,31 @@ class MulSRCubeModel(HSISRModel):
             starts = self.get_bare_model(self.net_g).starts(self.lq, self.rgb)
         for start, gt in zip(starts, self.gt):
             if start is not None:
-                error = float((start.finished(start.start) - gt).square().mean())
+                error = float((start.cube - gt).square().mean())
                 self.pool.append(_KnownScene(start, gt, error))
 
     def _loss_of_parts(self, rng: np.random.Generator) -> Tensor:
         """Draw parts of the pool and return their mean loss."""
         parts = [self._part(rng) for _ in range(self.parts_per_step)]
+        bands = self._bands(rng)
         with self.training_precision():
-            results = corrected(self.get_bare_model(self.net_g).towers, [part.start for part in parts])
+            results = self.get_bare_model(self.net_g).corrected([part.start for part in parts], **bands)
+        chosen = bands.get('bands', slice(None))
         losses = [
-            self.cri_pix(result[None].float(), part.gt[None], reference=part.error)
+            self.cri_pix(result[None].float(), part.gt[None, chosen], reference=part.error)
             for result, part in zip(results, parts)
         ]
         return torch.stack(losses).mean()
 
+    def _bands(self, rng: np.random.Generator) -> dict[str, list[int]]:
+        if self.bands_per_step is None:
+            return {}
+        num_bands = len(self.pool[0].gt)
+        return {'bands': rng.permutation(num_bands)[: self.bands_per_step].tolist()}
+
     def _part(self, rng: np.random.Generator) -> _KnownScene:
         scene = self.pool[int(rng.integers(len(self.pool)))]
-        scale = scene.start.sensor.scale
+        scale = scene.start.scale
         side = self.part_size // scale
         corners = [int(rng.integers(length // scale - side + 1)) for length in scene.gt.shape[1:]]
         rows, columns = (slice(first, first + side) for first in corners)

@@ -1,8 +1,9 @@
-"""MulSRCubeModel: starts are pooled, the towers learn, steps are reproducible, wrong options are refused."""
+"""SensorStartModel: starts are pooled, the towers learn, steps are reproducible, wrong options are refused."""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def stores(tmp_path_factory):
 
 def options(folder, **train):
     opt = make_options(folder)
-    opt.update(model_type='MulSRCubeModel', network_g={'type': 'MulSRCube', 'upscale': [4, 8], 'num_feat': 8})
+    opt.update(model_type='SensorStartModel', network_g={'type': 'MulSRCube', 'upscale': [4, 8], 'num_feat': 8})
     opt['network_g']['num_stages'] = 1
     for data in opt['datasets'].values():
         data.update(spectral_response='nikon_d700')
@@ -45,6 +46,22 @@ def options(folder, **train):
         ema_decay=0.5,
         **train,
     )
+    return opt
+
+
+MULSR = {'type': 'MulSR', 'upscale': 8, 'num_feat': 8, 'num_modules': 1, 'num_guide_ch': 34}
+EDSR = {'type': 'EDSR', 'num_in_ch': 31, 'num_out_ch': 31, 'num_feat': 8, 'num_block': 1, 'upscale': 1}
+
+
+def start_options(folder, network, loss='L1Loss', **train):
+    """Options of a training of ``network`` in SensorStart; MulSR's scale is 8."""
+    opt = options(folder, **train)
+    scales = 8 if network is MULSR else [4, 8]
+    opt['network_g'] = {'type': 'SensorStart', 'upscale': scales, 'network': dict(network)}
+    opt['scale'] = 8
+    opt['train']['pixel_opt'] = {'type': loss, 'reduction': 'mean'}
+    if network is MULSR:
+        opt['train']['degradations'] = [{'preset': 'noise_free', 'scale': 8}]
     return opt
 
 
@@ -63,14 +80,54 @@ def test_it_learns_from_a_pool_of_both_scales(stores, tmp_path):
         model.feed_data(torch.utils.data.default_collate([dataset[iteration % 2]]))
         model.optimize_parameters(iteration)
         losses.append(model.log_dict['l_pix'])
-        scales |= {known.start.sensor.scale for known in model.pool}
+        scales |= {known.start.scale for known in model.pool}
         assert len(model.pool) == min(iteration, 3)
     assert scales == {4, 8}
     assert all(np.isfinite(losses))
     changed = [p.abs().max() for p in model.net_g_ema.towers.tail.parameters()]
     assert min(changed) > 0
     known = model.pool[0]
-    assert known.error == pytest.approx(float((known.start.finished(known.start.start) - known.gt).square().mean()))
+    assert known.error == pytest.approx(float((known.start.cube - known.gt).square().mean()))
+
+
+@pytest.mark.parametrize(
+    ('network', 'loss', 'train'),
+    [(EDSR, 'LogErrorLoss', {}), (EDSR, 'L1Loss', {}), (MULSR, 'L1Loss', {'bands_per_step': 3}), (MULSR, 'L1Loss', {})],
+    ids=['EDSR, log error', 'EDSR, L1', 'MulSR, some bands', 'MulSR'],
+)
+def test_a_network_learns_on_the_start(stores, tmp_path, network, loss, train):
+    torch.manual_seed(0)
+    model = build_model(parsed(start_options(stores, network, loss, **train), tmp_path))
+    dataset = build_dataset(deepcopy(model.opt['datasets']['train']))
+    dataset.set_epoch(0, 1)
+    before = {key: value.clone() for key, value in model.net_g.state_dict().items()}
+    for iteration in (1, 2):
+        model.update_learning_rate(iteration)
+        model.feed_data(torch.utils.data.default_collate([dataset[iteration % 2]]))
+        model.optimize_parameters(iteration)
+    known = model.pool[0]
+    assert known.error == pytest.approx(float((known.start.cube - known.gt).square().mean()))
+    assert np.isfinite(model.log_dict['l_pix'])
+    unchanged = [key for key, value in model.net_g.named_parameters() if torch.equal(before[key], value)]
+    assert not unchanged
+
+
+def test_the_correction_lowers_the_error_of_scenes_that_it_learned(stores, tmp_path):
+    torch.manual_seed(0)
+    opt = start_options(stores, EDSR)
+    opt['train']['steps_per_batch'] = 60
+    opt['train']['degradations'] = [{'preset': 'noise_free', 'scale': 8}]
+    model = build_model(parsed(opt, tmp_path))
+    dataset = build_dataset(deepcopy(model.opt['datasets']['train']))
+    dataset.set_epoch(0, 1)
+    model.update_learning_rate(1)
+    model.feed_data(torch.utils.data.default_collate([dataset[0]]))
+    model.optimize_parameters(1)
+    with torch.no_grad():
+        result = model.evaluation_network()(model.lq, model.rgb)
+    assert (
+        float((result - model.gt).square().mean()) < 0.995 * model.pool[0].error
+    )  # 0.989 after 60 steps of so small a network
 
 
 def test_steps_are_the_same_again(stores, tmp_path):
@@ -104,7 +161,14 @@ def test_weights_describe_their_scales_and_degradations(stores):
         (lambda o: o['train'].update(pool_size=0), 'pool_size'),
         (
             lambda o: o.update(network_g={'type': 'MulSR', 'upscale': [4, 8], 'num_feat': 8, 'num_modules': 1}),
-            'trains MulSRCube, not MulSR',
+            'trains SensorStart and MulSRCube, not MulSR',
+        ),
+        (lambda o: o['train'].update(bands_per_step=4), 'bands_per_step is for a band-wise network'),
+        (
+            lambda o: o.update(
+                start_options(Path('/'), MULSR, 'LogErrorLoss', bands_per_step=4), datasets=o['datasets']
+            ),
+            'bands_per_step computes some bands at a time, but the loss compares whole spectra',
         ),
     ],
 )
@@ -113,3 +177,8 @@ def test_wrong_options(stores, tmp_path, change, message):
     change(opt)
     with pytest.raises(ValueError, match=message):
         build_model(parsed(opt, tmp_path))
+
+
+def test_several_processes_are_refused(stores, tmp_path):
+    with pytest.raises(ValueError, match='trains in one process'):
+        build_model({**parsed(options(stores), tmp_path), 'dist': True})
