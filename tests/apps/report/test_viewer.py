@@ -382,3 +382,24 @@ def test_damaged_file_is_explained(browser: Any, file: Path, tmp_path: Path) -> 
     page.wait_for_selector('#message:visible')
     assert 'may be damaged' in page.locator('#message').text_content()
     page.close()
+
+
+def test_file_that_was_cut_off_is_explained(browser: Any, file: Path, tmp_path: Path) -> None:
+    content = file.read_bytes()
+    (tmp_path / 'cut.html').write_bytes(content[: content.index(b'id="cube-0-3">') + 100])
+    page = browser.new_page()
+    page.goto((tmp_path / 'cut.html').as_uri())
+    page.wait_for_selector('#message:visible')
+    assert 'The file may be damaged' in page.locator('#message').text_content()
+    assert len(captions(page)) == 4  # what has arrived is shown
+    page.close()
+
+
+def test_scenes_changed_before_they_are_unpacked(page: Any) -> None:
+    page.evaluate(
+        "for (const key of 'npnpn') document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
+    )
+    page.wait_for_selector('body[data-opened="1"]')
+    assert captions(page) == ['Plain'] and page.locator('#scene').input_value() == '1'
+    click_pixel(page, 30, 12)
+    assert saved_spectra(page)['Plain'] == pytest.approx(REFERENCE[30, 12, :1], abs=TOLERANCE)
