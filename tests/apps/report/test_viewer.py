@@ -196,6 +196,9 @@ def test_spectra_of_a_pixel(page: Any) -> None:
         'Guide, channel 2',
     ]
     assert page.locator('#psnr .u-legend .u-label').all_text_contents() == ['nm', *RESULTS]
+    assert page.locator('#psnr-title').text_content() == 'PSNR per band, of the part shown'
+    dashes = page.eval_on_selector_all('#psnr .u-marker', 'all => all.map(each => getComputedStyle(each).borderStyle)')
+    assert dashes[1:5] == ['solid', 'dashed', 'dotted', 'double']  # as the lines
 
 
 def test_mean_spectra_of_an_area(page: Any) -> None:
@@ -299,6 +302,7 @@ def test_scene_without_reference_of_one_band(page: Any) -> None:
     page.wait_for_selector('body[data-opened="1"]')
     assert captions(page) == ['Plain']
     assert page.locator('[name=view][value=error]').is_disabled()
+    assert page.locator('#area').text_content().startswith('Without a reference there are no maps')
     assert not page.locator('#layouts').is_visible()
     page.keyboard.press('s')
     assert captions(page) == ['Plain']
@@ -356,6 +360,7 @@ def test_narrow_window(page: Any, width: int) -> None:
     page.set_viewport_size({'width': width, 'height': 700})
     page.wait_for_timeout(100)
     assert page.evaluate('document.documentElement.scrollWidth') <= width
+    assert page.locator('#metrics td').first.bounding_box()['width'] > 100  # names are not cut letter by letter
     click_pixel(page, 30, 12)
     assert page.locator('#spectra-title').text_content() == 'Spectra at row 30, column 12'
 

@@ -146,7 +146,9 @@ class Viewer {
     byId('layouts').hidden = names.length < 2;
     if (names.length < 2) this.set({ layout: 'grid' });
     byId('psnr-section').hidden = !withMaps;
-    byId('area').textContent = this.scene.area ? `Shown: ${this.scene.area}.` : '';
+    byId('psnr-title').textContent = `PSNR per band${this.scene.area ? ', of the part shown' : ''}`;
+    const missing = withMaps ? [] : ['Without a reference there are no maps of errors and angles, and no PSNR.'];
+    byId('area').textContent = [...(this.scene.area ? [`Shown: ${this.scene.area}.`] : []), ...missing].join(' ');
   }
 
   choose(name, box) {
