@@ -134,6 +134,7 @@ def import_host() -> None:
         ImportError: The host, or something that it needs, cannot be imported.
     """
     install()
+    _find_distutils()
     try:
         import basicsr  # noqa: F401
     except ModuleNotFoundError as error:
@@ -141,6 +142,20 @@ def import_host() -> None:
             raise
         command = f'{sys.executable} -m mulsr_plugin.install_basicsr'
         raise ModuleNotFoundError(f'BasicSR is not installed; run `{command}`.', name='basicsr') from error
+
+
+def _find_distutils() -> None:
+    """Let setuptools lend distutils, which BasicSR imports and Python 3.12 dropped, in a process that began without it.
+
+    Python's start does so where setuptools is installed by then; a notebook installs it, with PyTorch, while it runs.
+    """
+    from contextlib import suppress
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if 'distutils' not in sys.modules and find_spec('distutils') is None:
+        with suppress(ImportError):
+            import_module('setuptools')
 
 
 def load_package(package: str) -> None:

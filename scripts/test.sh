@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install the plugin with its test tools into .venv (first run only), then check style, types, the direction of imports and behaviour.
-# Arguments go to pytest: bash scripts/test.sh tests/archs -x
+# Arguments go to pytest: bash scripts/test.sh tests/archs -x. Without any, all tests run, on up to four cores.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/install.sh"
 arguments=()
@@ -14,4 +14,5 @@ install_plugin test
 "$VENV_PYTHON" -m ruff format --check .
 "$VENV_PYTHON" -m mypy
 "$(dirname "$VENV_PYTHON")/lint-imports"
+[ $# -gt 0 ] || arguments=(--numprocesses logical --maxprocesses 4 --dist loadfile)  # a file's tests share what they train
 exec "$VENV_PYTHON" -m pytest ${arguments[@]+"${arguments[@]}"}

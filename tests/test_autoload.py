@@ -245,6 +245,14 @@ def test_missing_torchvision_module_is_an_alias() -> None:
     assert functional.__spec__.name == 'torchvision.transforms.functional'
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason='this Python has distutils')
+def test_setuptools_that_came_after_the_start_lends_distutils(tmp_path: Path) -> None:
+    as_before = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != 'DistutilsMetaFinder']"
+    done = run_python('-c', f'{as_before}; import mulsr_plugin; mulsr_plugin.register(); {SHOW}', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == ALL_REGISTERED
+
+
 def test_present_torchvision_module_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     class Torchvision:
         def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:

@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     command = shlex.join(['mulsr', 'report', *args.words])
     with tqdm(desc='Report', unit='scene', total=len(report.scenes)) as bar:
         write_report(report, Path(args.out), crop, command, lambda done, _: bar.update(done - bar.n))
-    print(f'{args.out}: {size_text(Path(args.out).stat().st_size)}, {len(report.scenes)} scenes')
+    count = len(report.scenes)
+    print(f'{args.out}: {size_text(Path(args.out).stat().st_size)}, {count} scene{"" if count == 1 else "s"}')
     return 0
 
 

@@ -11,10 +11,12 @@ import hashlib
 import html
 import json
 import platform
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 import cv2
@@ -31,7 +33,8 @@ from mulsr_plugin.utils.files import replacing
 
 ENCODING = 'windows-1252'  # each byte is a character
 _STYLES = ('uPlot.min.css', 'style.css')
-_SCRIPTS = ('uPlot.iife.min.js', 'decoding.js', 'pictures.js', 'plots.js', 'table.js', 'viewer.js')
+_SCRIPTS = ('uPlot.iife.min.js', 'workers.js', 'pictures.js', 'plots.js', 'table.js', 'viewer.js')
+_WORKER = 'decoding.js'
 SHARE_OF_ERROR = 0.1
 """Largest error of storing, of the smallest root mean square error of a method in the scene."""
 _SHARE_OF_RANGE = 1e-3  # and of the largest value; without a reference, this alone
@@ -58,19 +61,25 @@ def write_report(report: Report, path: Path, crop: Crop, command: str, progress:
     """
     scripts = [_ascii(_read(name)) for name in _SCRIPTS]
     styles = [_ascii(_read(name)) for name in _STYLES]
-    head, _, tail = _read('template.html').partition('<!-- DATA -->')
-    policy = f"default-src 'none'; img-src data: blob:; style-src {_hashes(styles)}; script-src {_hashes(scripts)}"
+    head, _, tail = _read('template.html').partition('<!-- SCRIPTS -->')
+    policy = (
+        f"default-src 'none'; img-src data: blob:; worker-src blob:; style-src {_hashes(styles)}; "
+        f'script-src {_hashes(scripts)}'
+    )
     head = head.replace('<!-- POLICY -->', f'<meta http-equiv="Content-Security-Policy" content="{policy}">')
     head = head.replace('<!-- STYLES -->', ''.join(f'<style>{style}</style>' for style in styles))
     head = head.replace('<!-- TITLE -->', html.escape(report.title))  # last: it may hold any text
-    tail = tail.replace('<!-- SCRIPTS -->', ''.join(f'<script>{script}</script>' for script in scripts))
-    with replacing(path) as file:
+    with replacing(path) as file, TemporaryFile(dir=path.parent) as data:
+        scenes = _write_scenes(report, crop, data, progress)
+        data.seek(0)
         file.write(head.encode('ascii', 'xmlcharrefreplace'))
-        scenes = _write_scenes(report, crop, file, progress)
-        file.write(
-            f'<script type="application/json" id="content">{_json(_content(report, scenes, command))}</script>'.encode()
-        )
-        file.write(tail.encode('ascii', 'xmlcharrefreplace'))
+        file.write(_script(_json(_content(report, scenes, command)), ' type="application/json" id="content"'))
+        file.write(_script(_ascii(_read(_WORKER)), ' type="text/plain" id="decoding"'))
+        file.write(b''.join(map(_script, scripts)))
+        before, _, after = tail.partition('<!-- DATA -->')
+        file.write(before.encode())
+        shutil.copyfileobj(data, file)  # last, so that the page can be used while the browser reads on
+        file.write(after.encode())
 
 
 def _write_scenes(report: Report, crop: Crop, file: IO[bytes], progress: Progress | None) -> list[dict[str, Any]]:
@@ -181,6 +190,10 @@ def _write_bytes(file: IO[bytes], name: str, data: bytes) -> None:
     for byte in (b'=', b'\0', b'\r', b'<'):
         data = data.replace(byte, b'=' + bytes([byte[0] + 64]))
     file.write(f'<script type="application/octet-stream" id="{name}">'.encode() + data + b'</script>\n')
+
+
+def _script(text: str, attributes: str = '') -> bytes:
+    return f'<script{attributes}>{text}</script>'.encode()
 
 
 def _json(content: Any) -> str:

@@ -66,6 +66,11 @@ def test_nothing_is_asked_of_a_network(written: Path, elements: Elements) -> Non
     assert f'charset="{ENCODING}"' in written.read_bytes()[:200].decode('latin-1')
 
 
+def test_the_page_runs_before_the_cubes_are_read(written: Path) -> None:
+    content = written.read_bytes()
+    assert content.index(b'new Viewer(') < content.index(b'id="cube-0-0"') < content.index(b'id="cube-1-0"')
+
+
 def test_stated_errors(elements: Elements) -> None:
     content = json.loads(elements.texts['content'])
     scene = content['scenes'][0]

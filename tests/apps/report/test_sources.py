@@ -65,7 +65,7 @@ def truth(demo_dataset: Path) -> np.ndarray:
 def test_benchmark(benchmark: Path, truth: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / 'report.html'
     assert main(['report', str(benchmark), '--out', str(out), '--title', 'A title']) == 0
-    assert '1 scenes' in capsys.readouterr().out
+    assert ', 1 scene\n' in capsys.readouterr().out
     content = content_of(out)
     scene = content['scenes'][0]
     assert (content['title'], content['methods'], scene['name']) == ('A title', METHODS, 'demo_03')

@@ -196,6 +196,9 @@ def test_spectra_of_a_pixel(page: Any) -> None:
         'Guide, channel 2',
     ]
     assert page.locator('#psnr .u-legend .u-label').all_text_contents() == ['nm', *RESULTS]
+    assert page.locator('#psnr-title').text_content() == 'PSNR per band, of the part shown'
+    dashes = page.eval_on_selector_all('#psnr .u-marker', 'all => all.map(each => getComputedStyle(each).borderStyle)')
+    assert dashes[1:5] == ['solid', 'dashed', 'dotted', 'double']  # as the lines
 
 
 def test_mean_spectra_of_an_area(page: Any) -> None:
@@ -299,6 +302,7 @@ def test_scene_without_reference_of_one_band(page: Any) -> None:
     page.wait_for_selector('body[data-opened="1"]')
     assert captions(page) == ['Plain']
     assert page.locator('[name=view][value=error]').is_disabled()
+    assert page.locator('#area').text_content().startswith('Without a reference there are no maps')
     assert not page.locator('#layouts').is_visible()
     page.keyboard.press('s')
     assert captions(page) == ['Plain']
@@ -356,6 +360,7 @@ def test_narrow_window(page: Any, width: int) -> None:
     page.set_viewport_size({'width': width, 'height': 700})
     page.wait_for_timeout(100)
     assert page.evaluate('document.documentElement.scrollWidth') <= width
+    assert page.locator('#metrics td').first.bounding_box()['width'] > 100  # names are not cut letter by letter
     click_pixel(page, 30, 12)
     assert page.locator('#spectra-title').text_content() == 'Spectra at row 30, column 12'
 
@@ -382,3 +387,24 @@ def test_damaged_file_is_explained(browser: Any, file: Path, tmp_path: Path) -> 
     page.wait_for_selector('#message:visible')
     assert 'may be damaged' in page.locator('#message').text_content()
     page.close()
+
+
+def test_file_that_was_cut_off_is_explained(browser: Any, file: Path, tmp_path: Path) -> None:
+    content = file.read_bytes()
+    (tmp_path / 'cut.html').write_bytes(content[: content.index(b'id="cube-0-3">') + 100])
+    page = browser.new_page()
+    page.goto((tmp_path / 'cut.html').as_uri())
+    page.wait_for_selector('#message:visible')
+    assert 'The file may be damaged' in page.locator('#message').text_content()
+    assert len(captions(page)) == 4  # what has arrived is shown
+    page.close()
+
+
+def test_scenes_changed_before_they_are_unpacked(page: Any) -> None:
+    page.evaluate(
+        "for (const key of 'npnpn') document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
+    )
+    page.wait_for_selector('body[data-opened="1"]')
+    assert captions(page) == ['Plain'] and page.locator('#scene').input_value() == '1'
+    click_pixel(page, 30, 12)
+    assert saved_spectra(page)['Plain'] == pytest.approx(REFERENCE[30, 12, :1], abs=TOLERANCE)

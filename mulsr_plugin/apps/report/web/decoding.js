@@ -1,5 +1,6 @@
 'use strict';
-// The other half of apps/report/storing.py: from the bytes in the document to components and maps.
+// The other half of apps/report/storing.py: from the characters in the document to components and maps. Runs in workers,
+// see workers.js.
 
 const LIFTING = [-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971];
 const LIFTING_GAIN = 1.149604398860241;
@@ -16,8 +17,7 @@ const BYTE_OF_CHARACTER = (() => {
   return table;
 })();
 
-function bytesOf(id) {
-  const text = document.getElementById(id).textContent;
+function bytesOf(text) {
   const bytes = new Uint8Array(text.length);
   let count = 0;
   for (let at = 0; at < text.length; at++) {
@@ -27,25 +27,16 @@ function bytesOf(id) {
   return bytes.subarray(0, count);
 }
 
-async function inflate(id) {
-  const stream = new Blob([bytesOf(id)]).stream().pipeThrough(new DecompressionStream('deflate'));
+async function inflate(text) {
+  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream('deflate'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 // Components (one Float32Array each, null where all are zero) of a cube.
-async function decodeCube(id, step, count, height, width) {
-  const planes = await inflate(id);
+async function decodeCube({ text, step, count, height, width }) {
+  const planes = await inflate(text);
   const pixels = height * width, all = count * pixels;
-  const components = [];
-  let paused = performance.now();
-  for (let number = 0; number < count; number++) {
-    components.push(decodeComponent(planes, number * pixels, all, pixels, step, height, width));
-    if (performance.now() - paused > 30) {
-      await new Promise((resolve) => setTimeout(resolve));
-      paused = performance.now();
-    }
-  }
-  return components;
+  return Array.from({ length: count }, (_, number) => decodeComponent(planes, number * pixels, all, pixels, step, height, width));
 }
 
 function decodeComponent(planes, start, all, pixels, step, height, width) {
@@ -84,6 +75,7 @@ function inverseWavelet(coefficients, height, width) {
 // Rows of two halves, alternating, with the lifting steps undone in place.
 function joinRows(low, high, lowRows, highRows, columns) {
   const joined = new Float32Array((lowRows + highRows) * columns);
+  if (isZero(low) && isZero(high)) return joined; // as is most detail of weak components
   for (let row = 0; row < lowRows + highRows; row++) {
     const source = row & 1 ? high : low, gain = row & 1 ? LIFTING_GAIN : 1 / LIFTING_GAIN;
     for (let column = 0, from = (row >> 1) * columns, to = row * columns; column < columns; column++) joined[to++] = source[from++] * gain;
@@ -97,6 +89,11 @@ function joinRows(low, high, lowRows, highRows, columns) {
     }
   }
   return joined;
+}
+
+function isZero(values) {
+  for (let at = 0; at < values.length; at++) if (values[at]) return false;
+  return true;
 }
 
 // Places beside one of the other half; at the ends the only neighbour counts twice.
@@ -124,8 +121,8 @@ function joinColumns(low, high, rows, lowColumns, highColumns) {
 }
 
 // Levels of a map, see store_map.
-async function decodeMap(id, height, width) {
-  const levels = await inflate(id);
+async function decodeMap({ text, height, width }) {
+  const levels = await inflate(text);
   for (let row = 0, at = 0; row < height; row++) {
     for (let column = 0; column < width; column++, at++) {
       const above = row ? levels[at - width] : 0, before = column ? levels[at - 1] : 0;
@@ -134,3 +131,12 @@ async function decodeMap(id, height, width) {
   }
   return levels;
 }
+
+onmessage = async ({ data }) => {
+  try {
+    const result = await (data.kind === 'cube' ? decodeCube(data) : decodeMap(data));
+    postMessage({ result }, [result].flat().filter(Boolean).map((values) => values.buffer));
+  } catch (error) {
+    postMessage({ error: error.message });
+  }
+};

@@ -19,9 +19,12 @@ function channelWeights(basis, bands) {
   return basis.map((row) => bands.reduce((sum, band) => sum + row[band], 0) / bands.length);
 }
 
+// Levels of shares of the range, which are looked up as powers take longest of all.
+const SHADES = Uint8Array.from({ length: 65536 }, (_, at) => Math.round(255 * (at / 65535) ** (1 / GAMMA)));
+
 function shade(value, [low, high]) {
   const share = Math.min(Math.max((value - low) / Math.max(high - low, 1e-12), 0), 1);
-  return Math.round(255 * share ** (1 / GAMMA));
+  return SHADES[Math.round(65535 * share)];
 }
 
 function pictureOf(size, paint) {

@@ -4,12 +4,14 @@
 // Okabe and Ito's colours, which colour-blind readers tell apart, without yellow on white; dashes from the second round on.
 const LINE_COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#7a5195'];
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
+const MARKER_OF_DASH = ['solid', 'dashed', 'dotted', 'double'];
+const WHOLE_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 const RESPONSE_COLOURS = ['#d55e00', '#009e73', '#0072b2', '#cc79a7', '#e69f00', '#56b4e9', '#7a5195', '#444444'];
 const SHARED_CURSOR = 'bands';
 
 function lineStyle(label, methods) {
   const number = methods.indexOf(label);
-  if (number < 0) return { stroke: '#000000', width: 2.5, dash: [] };
+  if (number < 0) return { stroke: '#000000', width: 2.5, dash: DASHES[0] };
   const round = Math.floor(number / LINE_COLOURS.length) % DASHES.length;
   return { stroke: LINE_COLOURS[number % LINE_COLOURS.length], width: 1.7, dash: DASHES[(number + round) % DASHES.length] };
 }
@@ -45,7 +47,8 @@ class BandPlot {
       width: this.width(),
       height: this.height,
       scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
-      axes: [{ label: scene.wavelengths ? 'Wavelength (nm)' : 'Band' }, { label: this.unit, size: 64, values: (_, ticks) => ticks.map(shortNumber) }],
+      axes: [scene.wavelengths ? { label: 'Wavelength (nm)' } : { label: 'Band', incrs: WHOLE_STEPS }, { label: this.unit, size: 64, values: (_, ticks) => ticks.map(shortNumber) }],
+      legend: { markers: { width: 3, dash: (_, at) => MARKER_OF_DASH[DASHES.indexOf(lines[at - 1].style.dash)] } },
       cursor: { sync: { key: SHARED_CURSOR } },
       series: [
         { label: scene.wavelengths ? 'nm' : 'Band', value: number },

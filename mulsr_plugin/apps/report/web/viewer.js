@@ -17,6 +17,7 @@ class Viewer {
       psnr: new BandPlot(byId('psnr'), 280, 'PSNR (dB)'),
     };
     this.panels = [];
+    this.workers = new Workers();
     this.opened = 0;
     this.reference = content.methods.includes('Reference') ? 'Ground truth' : 'Reference';
   }
@@ -52,6 +53,7 @@ class Viewer {
 
   async open(number) {
     const mine = ++this.opened;
+    this.workers.forget();
     const scene = this.scene = this.content.scenes[number];
     byId('scene').value = number;
     this.cubes = scene.cubes.map((cube) => ({ ...cube, name: cube.reference ? this.reference : cube.label, components: null, levels: {}, pictures: {} }));
@@ -64,14 +66,19 @@ class Viewer {
     this.message(null);
     this.draw();
     byId('loading').hidden = false;
+    byId('loading-text').textContent = `Opening ${this.sceneName(scene)} ...`;
+    byId('progress').value = 0;
+    const isMine = () => mine === this.opened; // else another scene was chosen meanwhile
     const shownFirst = [...this.cubes].sort((one, other) => this.isShown(other) - this.isShown(one));
-    for (const [done, cube] of shownFirst.entries()) {
-      byId('loading-text').textContent = `Opening ${cube.name} ...`;
-      byId('progress').value = done / shownFirst.length;
-      await this.decode(cube, number);
-      if (mine !== this.opened) return; // another scene was chosen meanwhile
+    const kinds = Object.keys(scene.maps);
+    const parts = [...shownFirst.map((cube) => [cube, 'cube']), ...shownFirst.filter((cube) => !cube.reference).flatMap((cube) => kinds.map((kind) => [cube, kind]))];
+    await Promise.all(parts.map(async ([cube, kind]) => {
+      await this.decode(cube, kind, number, isMine);
+      if (!isMine()) return;
+      byId('progress').value += 1 / parts.length;
       this.draw();
-    }
+    }));
+    if (!isMine()) return;
     byId('loading').hidden = true;
     document.body.dataset.opened = number;
   }
@@ -89,14 +96,14 @@ class Viewer {
     image.src = `data:image/jpeg;base64,${cube.preview}`;
   }
 
-  async decode(cube, number) {
-    const [height, width] = this.scene.size;
-    const { maps, basis } = this.scene;
-    const index = this.cubes.indexOf(cube);
-    if (!cube.reference) {
-      for (const kind of Object.keys(maps)) cube.levels[kind] = await decodeMap(`${kind}-${number}-${index}`, height, width);
-    }
-    cube.components = await decodeCube(`cube-${number}-${index}`, cube.step, basis.length, height, width);
+  // Unpack a cube or one of its maps.
+  async decode(cube, kind, number, isMine) {
+    const { basis, size: [height, width] } = this.scene;
+    const text = await textOf(`${kind}-${number}-${this.cubes.indexOf(cube)}`);
+    if (!isMine()) return;
+    const values = await this.workers.ask({ kind, text, step: cube.step, count: basis.length, height, width });
+    if (kind === 'cube') cube.components = values;
+    else cube.levels[kind] = values;
   }
 
   isShown(cube) {
@@ -139,7 +146,9 @@ class Viewer {
     byId('layouts').hidden = names.length < 2;
     if (names.length < 2) this.set({ layout: 'grid' });
     byId('psnr-section').hidden = !withMaps;
-    byId('area').textContent = this.scene.area ? `Shown: ${this.scene.area}.` : '';
+    byId('psnr-title').textContent = `PSNR per band${this.scene.area ? ', of the part shown' : ''}`;
+    const missing = withMaps ? [] : ['Without a reference there are no maps of errors and angles, and no PSNR.'];
+    byId('area').textContent = [...(this.scene.area ? [`Shown: ${this.scene.area}.`] : []), ...missing].join(' ');
   }
 
   choose(name, box) {
@@ -432,7 +441,7 @@ class Viewer {
       const row = table.tBodies[0].insertRow();
       cell(row, 'td', cube.name);
       cell(row, 'td', values[this.choice.band].toFixed(5));
-      for (const kind of kinds) cell(row, 'td', cube.reference ? '' : shortNumber(this.meanOfMap(cube, kind)));
+      for (const kind of kinds) cell(row, 'td', cube.levels[kind] ? shortNumber(this.meanOfMap(cube, kind)) : '');
     }
   }
 
