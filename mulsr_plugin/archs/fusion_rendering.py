@@ -108,6 +108,10 @@ class PairRenderer:
         """Make spectra (L, H, W) of components and what they leave out; see the attributes for their last steps."""
         cube = self.basis.spectra(components)
         cube += left_out
+        return self.constrained(cube, guide)
+
+    def constrained(self, cube: Tensor, guide: Tensor) -> Tensor:
+        """Return the nearest cube (L, H, W) that fulfils the response and the sign that the attributes demand."""
         if self.response is not None:
             cube = _with_guide(cube, guide, self.response)
         return cube.clamp(min=0) if self.is_positive else cube

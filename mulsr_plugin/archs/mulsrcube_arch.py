@@ -15,13 +15,8 @@ import torch.nn.functional as F
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from mulsr_plugin.archs.component_correction import (
-    MARGIN,
-    NUM_IN_CH,
-    NUM_OUT_CH,
-    SceneStart,
-    SceneUnits,
-)
+from mulsr_plugin.archs.band_correction import MARGIN, CubeStart, SceneUnits, num_in_ch, num_out_ch
+from mulsr_plugin.archs.band_sharpness import REACH, BandSharpness
 from mulsr_plugin.archs.fusion_rendering import FusionRenderer, PairRenderer
 from mulsr_plugin.archs.input_checks import check_positive
 from mulsr_plugin.archs.sensorfusion_arch import Prepared, SensorFusion
@@ -31,19 +26,23 @@ from mulsr_plugin.sensor.model import SensorModel
 
 @ARCH_REGISTRY.register()
 class MulSRCube(nn.Module):
-    """Correct the result of ``SensorFusion`` by two towers of convolutions at half and quarter size.
+    """Correct the result of ``SensorFusion`` by what is learned of the camera: sharpness of the bands, and two towers.
 
-    The towers see the strongest eight spectral components of the start, what D leaves unexplained of the cube, the
-    guide and its detail, the noise and the scale. They predict weights of the 5x5 neighbouring low-resolution pixels
-    that are the same for all bands, gains of the guide's detail and additions for the components seen, and how much of
-    the correction D must not see. So one set of weights takes any number of bands and guide channels, any scale, and
-    any blur, which is estimated or given as for ``SensorFusion``. Untrained it returns the result of that.
+    1. ``BandSharpness`` makes every band as sharp as the camera does; it is learned in closed form, and is most of
+       what there is to gain.
+    2. Two towers of convolutions at half and quarter size see the result, its detail, what D leaves unexplained of the
+       cube, the guide, the noise and the scale. They predict additions for every band and for its sharpness.
 
-    Pairs whose guide says nothing about the cube are interpolated, as there. Every image of a batch is treated on its
-    own. Gradients reach the towers, not the inputs.
+    D does not see either correction, so that one set of weights takes any scale and any blur, which is estimated or
+    given as for ``SensorFusion``. It is the bands of one camera that are learned: cubes with another number of bands,
+    and guides with another number of channels, get the result of ``SensorFusion``, and so do pairs whose guide says
+    nothing about the cube. Untrained, all do. Every image of a batch is treated on its own. Gradients reach the towers,
+    not the inputs.
 
     Args:
         upscale (int | Sequence[int]): Accepted scale factor(s). Default: 8.
+        num_bands (int): Bands of the cubes that are corrected, L. Default: 31.
+        num_guide_ch (int): Channels of their guides. Default: 3.
         num_feat (int): Features of the tower at half size; that at quarter size has twice as many. Default: 48.
         num_stages (int): Stages of the towers. Default: 3.
         degradation (str | Mapping | None): See ``SensorFusion``. Default: None, estimated from each pair.
@@ -57,17 +56,21 @@ class MulSRCube(nn.Module):
     def __init__(
         self,
         upscale: int | Sequence[int] = 8,
+        num_bands: int = 31,
+        num_guide_ch: int = 3,
         num_feat: int = 48,
         num_stages: int = 3,
         degradation: str | Mapping[str, Any] | None = None,
         response: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (('num_feat', num_feat), ('num_stages', num_stages)):
+        numbers = {'num_bands': num_bands, 'num_guide_ch': num_guide_ch, 'num_feat': num_feat, 'num_stages': num_stages}
+        for name, value in numbers.items():
             check_positive(name, value)
         self.start = SensorFusion(upscale, degradation, response)
-        self.upscale = self.start.upscale
-        self.towers = TwoScaleTowers(NUM_IN_CH, NUM_OUT_CH, num_feat, num_stages)
+        self.upscale, self.num_bands, self.num_guide_ch = self.start.upscale, num_bands, num_guide_ch
+        self.sharpness = BandSharpness(num_bands)
+        self.towers = TwoScaleTowers(num_in_ch(num_bands), num_out_ch(num_bands), num_feat, num_stages)
 
     def forward(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> Tensor:
         """Fuse cubes and guides.
@@ -87,31 +90,69 @@ class MulSRCube(nn.Module):
         return net(coefficients, rgb)
 
     @torch.no_grad()
-    def starts(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> list[SceneStart | None]:
-        """Return the starts of a batch, for training on parts of them; None where the guide says nothing."""
+    def starts(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> list[CubeStart | None]:
+        """Return the starts of a batch, for training on parts of them; None where nothing will be corrected."""
         start, coefficients = self.start.prepared(lq, rgb, sensor)
+        units = self._units(start, coefficients, rgb)
         return [
-            SceneStart.of_part(pair, SceneUnits.of_scene(pair, pair.unpacked(image)), image, guide)
-            if isinstance(pair, PairRenderer)
-            else None
-            for pair, image, guide in zip(start.pairs, coefficients, rgb)
+            CubeStart.of_part(pair, unit, image, guide) if unit is not None and isinstance(pair, PairRenderer) else None
+            for pair, unit, image, guide in zip(start.pairs, units, coefficients, rgb)
         ]
 
-    def corrected(self, starts: Sequence[SceneStart]) -> list[Tensor]:
-        """Correct starts, see :func:`corrected`."""
-        return corrected(self.towers, starts)
+    @torch.no_grad()
+    def observe(self, start: CubeStart, gt: Tensor) -> None:
+        """Learn the sharpness of the bands from a whole start and its ground truth (L, H, W), and from those before."""
+        start.observe(gt, self.sharpness)
+        self.sharpness.solve()
+
+    def corrected(self, starts: Sequence[CubeStart], top: int = 0, left: int = 0) -> list[Tensor]:
+        """Correct starts of one size in pixels of the guide.
+
+        Args:
+            starts (Sequence[CubeStart]): Scenes or parts of scenes, which may differ in everything but their size.
+            top (int): Row of the first pixel within the grid of the towers. Default: 0.
+            left (int): Column of it. Default: 0.
+
+        Returns:
+            list[Tensor]: Cubes (L, H, W).
+        """
+        device_type = starts[0].guide.device.type
+        with torch.autocast(device_type, enabled=False):
+            cubes = [start.sharpened(self.sharpness) for start in starts]
+            inputs = torch.stack([start.inputs(cube) for start, cube in zip(starts, cubes)])
+        height, width = inputs.shape[2:]
+        after = (-(width + left) % GRID, -(height + top) % GRID)
+        padded = F.pad(inputs, (left, after[0], top, after[1]), mode='replicate')
+        outputs = self.towers(padded.contiguous(memory_format=torch.channels_last))
+        outputs = outputs[..., top : top + height, left : left + width].float()
+        with torch.autocast(device_type, enabled=False):
+            return [start.finished(cube, output) for start, cube, output in zip(starts, cubes, outputs)]
 
     def prepared(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> Prepared:
         """Do all that needs the whole images, so that the rest may be done part by part; see :meth:`forward`."""
         start, coefficients = self.start.prepared(lq, rgb, sensor)
-        net = CorrectedRenderer(start, coefficients, self.towers)
+        net = CorrectedRenderer(start, self, self._units(start, coefficients, rgb))
         return Prepared(net, torch.cat([coefficients, _places(coefficients)], dim=1))
+
+    def _units(self, start: FusionRenderer, coefficients: Tensor, rgb: Tensor) -> list[SceneUnits | None]:
+        """Measure the scenes of a batch that will be corrected."""
+        known = (start.pairs[0].num_bands, rgb.shape[1]) == (self.num_bands, self.num_guide_ch)
+        return [
+            SceneUnits.of_scene(pair, pair.unpacked(image)) if known and isinstance(pair, PairRenderer) else None
+            for pair, image in zip(start.pairs, coefficients)
+        ]
 
     @staticmethod
     def options_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Return the options that weights of this network show, ``upscale`` not among them; None for other weights."""
+        """Return the options that weights of this network show; None for other weights.
+
+        ``upscale`` and ``num_guide_ch`` are not among them.
+        """
         stages = {key.split('.')[2] for key in state if key.startswith('towers.fine.')}
-        return {'num_feat': len(state['towers.head.weight']), 'num_stages': len(stages)} if stages else None
+        if not stages or 'sharpness.weight' not in state:
+            return None
+        num_feat, num_bands = len(state['towers.head.weight']), state['sharpness.weight'].shape[1]
+        return {'num_bands': num_bands, 'num_feat': num_feat, 'num_stages': len(stages)}
 
 
 class CorrectedRenderer(FusionRenderer):
@@ -119,21 +160,17 @@ class CorrectedRenderer(FusionRenderer):
 
     Args:
         start (FusionRenderer): Renders the start.
-        coefficients (Tensor): Those of the whole images, packed, (B, C, h, w).
-        towers (TwoScaleTowers): Predict the correction.
+        net (MulSRCube): Corrects it.
+        units (Sequence[SceneUnits | None]): Of the images of the batch; None for those that are left as they are.
     """
 
-    def __init__(self, start: FusionRenderer, coefficients: Tensor, towers: TwoScaleTowers) -> None:
+    def __init__(self, start: FusionRenderer, net: MulSRCube, units: Sequence[SceneUnits | None]) -> None:
         scale = start.pairs[0].sensor.scale
-        # the start and D of it, then what the towers see, then D of the correction and its enlargement
-        reach = max(pair.sensor.reach for pair in start.pairs)
-        halo = start.halo + reach + MARGIN + -(-(towers.reach + GRID) // scale) + MARGIN + reach + 4
-        super().__init__(start.pairs, halo)
-        self.towers = towers
-        self.units = [
-            SceneUnits.of_scene(pair, pair.unpacked(image)) if isinstance(pair, PairRenderer) else None
-            for pair, image in zip(start.pairs, coefficients)
-        ]
+        # D and its enlargement of the start and of both corrections; pixels that sharpness, detail and towers reach
+        seen = 3 * (max(pair.sensor.reach for pair in start.pairs) + MARGIN)
+        super().__init__(start.pairs, start.halo + seen + -(-(net.towers.reach + GRID + 2 * REACH) // scale) + 2)
+        # not a submodule: the renderer is a part of the network, not the reverse
+        self.__dict__['net'], self.units = net, units
 
     def part(self, number: int, image: Tensor, guide: Tensor, kept: tuple[slice, slice]) -> Tensor:
         """Render the kept pixels (L, H', W') of a part (C, h, w) of one image of the batch and of its guide."""
@@ -141,32 +178,9 @@ class CorrectedRenderer(FusionRenderer):
         if units is None or not isinstance(pair, PairRenderer):
             return super().part(number, image, guide, kept)
         with torch.autocast(image.device.type, enabled=False):
-            start = SceneStart.of_part(pair, units, image, guide)
+            start = CubeStart.of_part(pair, units, image, guide)
         top, left = (int(place) * pair.sensor.scale % GRID for place in image[-2:, 0, 0])
-        return corrected(self.towers, [start], top, left)[0][(..., *kept)]
-
-
-def corrected(towers: TwoScaleTowers, starts: Sequence[SceneStart], top: int = 0, left: int = 0) -> list[Tensor]:
-    """Correct starts of one size in pixels of the guide.
-
-    Args:
-        towers (TwoScaleTowers): Predict the correction.
-        starts (Sequence[SceneStart]): Scenes or parts of scenes, which may differ in everything but their size.
-        top (int): Row of the first pixel within the grid of the towers. Default: 0.
-        left (int): Column of it. Default: 0.
-
-    Returns:
-        list[Tensor]: Cubes (L, H, W).
-    """
-    device_type = starts[0].guide.device.type
-    with torch.autocast(device_type, enabled=False):
-        inputs = torch.stack([start.inputs() for start in starts])
-    height, width = inputs.shape[2:]
-    after = (-(width + left) % GRID, -(height + top) % GRID)
-    padded = F.pad(inputs, (left, after[0], top, after[1]), mode='replicate')
-    outputs = towers(padded.contiguous(memory_format=torch.channels_last))[..., top : top + height, left : left + width]
-    with torch.autocast(device_type, enabled=False):
-        return [start.finished(start.corrected(output)) for start, output in zip(starts, outputs.float())]
+        return self.net.corrected([start], top, left)[0][(..., *kept)]
 
 
 def _places(images: Tensor) -> Tensor:

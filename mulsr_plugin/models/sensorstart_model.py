@@ -166,10 +166,13 @@ class SensorStartModel(HSISRModel):
 
     @torch.no_grad()
     def _extend_pool(self) -> None:
+        net = self.get_bare_model(self.net_g)
         with self.first_run_explained():
-            starts = self.get_bare_model(self.net_g).starts(self.lq, self.rgb)
+            starts = net.starts(self.lq, self.rgb)
         for start, gt in zip(starts, self.gt):
             if start is not None:
+                if hasattr(net, 'observe'):  # what is learned in closed form, from whole scenes
+                    net.observe(start, gt)
                 error = float((start.cube - gt).square().mean())
                 self.pool.append(_KnownScene(start, gt, error))
 
