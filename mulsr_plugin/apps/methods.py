@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from mulsr_plugin.apps.sensor_files import estimate_of_file
+from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.sensor.estimation import SensorEstimate, estimate_sensor
 from mulsr_plugin.sensor.model import SensorModel
 from mulsr_plugin.utils.files import PathLike
@@ -40,7 +43,7 @@ class WithSensor(nn.Module):
     """A method called like any network, with the sensor model of one pair.
 
     Args:
-        net (nn.Module): One of :data:`METHODS` that takes a guide.
+        net (nn.Module): One that :func:`takes_sensor`.
         sensor (SensorModel): Model of the pair.
     """
 
@@ -48,12 +51,41 @@ class WithSensor(nn.Module):
         super().__init__()
         self.net, self.sensor = net, sensor
         self.upscale = net.upscale
-        if hasattr(net, 'prepared'):  # see mulsr_plugin.models.inference
-            self.prepared = partial(net.prepared, sensor=sensor)
+        for half in ('prepared', 'started'):  # see mulsr_plugin.models.inference
+            if hasattr(net, half):
+                setattr(self, half, partial(getattr(net, half), sensor=sensor))
 
     def forward(self, lq: Tensor, rgb: Tensor) -> Tensor:
         """Fuse cubes (B, L, h, w) and guides (B, G, H, W) to (B, L, H, W)."""
         return self.net(lq, rgb, self.sensor)
+
+
+def takes_sensor(net: nn.Module) -> bool:
+    """Return whether a network takes the sensor model of a pair: ``forward(lq, rgb, sensor)``."""
+    return isinstance(net, WithSensor) or 'sensor' in inspect.signature(net.forward).parameters
+
+
+def sensor_of_pair(
+    lq: Tensor, rgb: Tensor, response: Tensor | None = None, file: PathLike | None = None
+) -> SensorEstimate:
+    """Return the sensor model of a file, or else estimate that of a pair (1, L, h, w) and (1, G, H, W).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The sensor model of the file does not fit the pair.
+    """
+    if file is None:
+        return estimate_sensor(lq[0], rgb[0], response)
+    return estimate_of_file(file, lq[0], rgb[0], response)
+
+
+def log_better_weights(cube: Cube, guide: Cube, scale: int) -> None:
+    """Name the weights of the package that a pair could be for: whose camera took it, it does not say itself."""
+    shown = (cube.num_bands, guide.num_bands, cube.wavelengths) == (31, 3, tuple(range(400, 701, 10)))
+    if shown and scale in (4, 8, 16):
+        get_root_logger().info(
+            'If the camera of the CAVE database took the cube, its weights do more: --weights mulsrcube_cave.'
+        )
 
 
 def choose_method(
@@ -95,10 +127,7 @@ def choose_method(
     if name == INTERPOLATION:
         return _interpolation(scale, 'as asked')
     known = None if response is None else torch.from_numpy(response).to(lq)
-    if sensor is None:
-        estimate = estimate_sensor(lq[0], rgb[0], known)
-    else:
-        estimate = estimate_of_file(sensor, lq[0], rgb[0], known)
+    estimate = sensor_of_pair(lq, rgb, known, sensor)
     if name is None and not estimate.related:
         return _interpolation(scale, estimate.statement)
     network = {'type': name or METHODS[0], 'upscale': scale}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mulsr_plugin import __version__
 from mulsr_plugin.apps.consistency import ConsistencyMeter, log_judgement
-from mulsr_plugin.apps.methods import choose_method
+from mulsr_plugin.apps.methods import WithSensor, choose_method, log_better_weights, sensor_of_pair, takes_sensor
 from mulsr_plugin.apps.pair_checks import check_radiometry, check_registration, log_notes
 from mulsr_plugin.checkpoints.networks import WeightsFile, network_from_weights, read_weights
 from mulsr_plugin.checkpoints.shipped import find_weights
@@ -40,7 +40,7 @@ from mulsr_plugin.models.inference import (
     scale_of_network,
     with_start,
 )
-from mulsr_plugin.sensor.estimation import SensorEstimate, estimate_sensor
+from mulsr_plugin.sensor.estimation import SensorEstimate
 from mulsr_plugin.utils.files import PathLike
 from mulsr_plugin.utils.options import read_option_file
 
@@ -66,7 +66,7 @@ class InferenceSettings:
         tile_halo (int): Halo of the tiles in pixels of the result. Default: 64.
         spectral_response (str | None): Response of the guide's camera, see ``load_spectral_response``; for the spatial
             consistency. Default: None, unknown.
-        sensor (str | PathLike | None): File of a ``SensorModel`` for a method without weights. Default: None, estimated
+        sensor (str | PathLike | None): File of a ``SensorModel``, for methods that take one. Default: None, estimated
             from the pair.
     """
 
@@ -280,6 +280,8 @@ def prepare_super_resolution(
     if chosen is not None:
         net, network, label = chosen.net, chosen.network, chosen.network['type']
         _log().info(chosen.reason)
+        if guide is not None and settings.method is None:
+            log_better_weights(cube, guide, scale)
     else:
         assert weights is not None
         net, network = network_from_weights(weights, scale, settings.option_file)
@@ -298,7 +300,10 @@ def prepare_super_resolution(
     _check_scale(net, label, lq, rgb, scale)
     if estimate is None and rgb is not None:
         # what weights were trained for says nothing of this pair: the result is compared with what its images say
-        estimate = estimate_sensor(lq[0], rgb[0], None if response is None else torch.from_numpy(response).to(lq))
+        known = None if response is None else torch.from_numpy(response).to(lq)
+        estimate = sensor_of_pair(lq, rgb, known, settings.sensor)
+        if takes_sensor(net) and estimate.related:
+            net = WithSensor(net, estimate.sensor)
     net, lq, rgb = with_start(net, lq, rgb)
     tile, deviation = _cut(settings, net, lq, rgb, scale, by_rows)
     chunk = settings.bands_per_chunk or choose_bands_per_chunk(net, lq, rgb, tile=tile, precision=settings.precision)
@@ -342,10 +347,10 @@ def _check_settings(settings: InferenceSettings, guide: Cube | None, weights: We
         raise ValueError(f'{settings.option_file} describes a network, but its weights are missing: give weights.')
     if weights is not None and settings.method is not None:
         raise ValueError(f'{settings.method} takes no weights, but {weights.path} is given: leave one of them out.')
-    if settings.sensor is not None and (weights is not None or guide is None):
+    if settings.sensor is not None and guide is None:
         raise ValueError(
-            f'The sensor model {settings.sensor} is for methods that fuse a guide without weights: leave out the '
-            'weights and give a guide, or leave sensor out.'
+            f'The sensor model {settings.sensor} is for a cube and its guide, but there is no guide: give one, or '
+            'leave sensor out.'
         )
     if guide is None and settings.spectral_response is not None:
         raise ValueError(
@@ -387,6 +392,11 @@ def _log_images(name: str, scale: int, cube: Cube, guide: Cube | None) -> None:
 def _check_fit(settings: InferenceSettings, net: nn.Module, label: str, cube: Cube, guide: Cube | None) -> None:
     """Refuse images and options that the network was not built for, and say what to do instead."""
     _check_guide(net, label, guide)
+    if settings.sensor is not None and not takes_sensor(net):
+        raise ValueError(
+            f'The {label} knows no sensor model, but {settings.sensor} is given: leave sensor out, or take a method '
+            'that does.'
+        )
     if settings.bands_per_chunk is not None and not is_bandwise(getattr(net, 'correction', net)):
         raise ValueError(f'The {label} computes all bands at once: leave bands_per_chunk out.')
     bands = getattr(net, 'num_bands', cube.num_bands)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 
 import mulsr_plugin
-from mulsr_plugin.apps.methods import METHODS, choose_method
+from mulsr_plugin.apps.methods import METHODS, choose_method, log_better_weights
+from mulsr_plugin.checkpoints.shipped import load_pretrained
+from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.sources.demo_scenes import demo_scene
 from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
+from mulsr_plugin.sensor.model import SensorModel
 
 SIDE, SCALE = 96, 4
 
@@ -41,8 +46,6 @@ def test_without_weights_the_sensors_are_estimated_and_fused(pair, truth):
 
 
 def test_a_displacement_is_corrected_and_not_warned_of(truth, caplog):
-    import logging
-
     lq, guide = mulsr_plugin.degrade(truth, SCALE)
     moved = np.roll(guide, (2, -1), (0, 1))
     logging.getLogger('basicsr').addHandler(caplog.handler)
@@ -87,6 +90,45 @@ def test_mistakes(pair):
         mulsr_plugin.super_resolve(lq, guide, method='gsa')
     with pytest.raises(ValueError, match='GSA takes no weights, but .* is given: leave one of them out'):
         mulsr_plugin.super_resolve(lq, guide, method='GSA', weights='mulsr_cave_x8_small')
+
+
+def test_weights_on_top_of_the_sensor_model_take_one_that_is_given(pair, tmp_path):
+    lq, guide = pair
+    sensor = SensorModel.from_gaussian(SCALE, (1.3, 0.8), angle=20)
+    sensor.save(tmp_path / 'sensor.npz')
+    how = {'weights': 'mulsrcube_cave', 'device': 'cpu'}
+    result, report = mulsr_plugin.super_resolve(lq, guide, sensor=tmp_path / 'sensor.npz', **how)
+    images = (torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() for image in pair)
+    with torch.no_grad():
+        expected = load_pretrained('mulsrcube_cave')(*images, sensor)[0].clamp(0, 1)
+    assert np.abs(result - expected.permute(1, 2, 0).numpy()).max() < 1e-5
+    assert report.sensor.sensor.centre == pytest.approx(sensor.centre)
+    estimated = mulsr_plugin.super_resolve(lq, guide, **how)[0]
+    assert np.abs(estimated - result).max() > 1e-3
+    with pytest.raises(ValueError, match='knows no sensor model, but .* is given: leave sensor out'):
+        mulsr_plugin.super_resolve(
+            *mulsr_plugin.degrade(np.zeros((64, 64, 31), np.float32), 8),
+            weights='mulsr_cave_x8_small',
+            sensor=tmp_path / 'sensor.npz',
+        )
+
+
+@pytest.mark.parametrize(('first', 'is_named'), [(400, True), (420, False)])
+def test_weights_of_a_camera_are_named_to_those_who_may_have_it(pair, caplog, first, is_named):
+    lq, guide = pair
+    wavelengths = tuple(range(first, first + 301, 10))
+    logger = logging.getLogger('basicsr')
+    level = logger.level
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.INFO)
+    try:
+        log_better_weights(Cube(lq, 1.0, wavelengths), Cube(guide, 1.0), SCALE)
+        log_better_weights(Cube(lq, 1.0), Cube(guide, 1.0), SCALE)
+        log_better_weights(Cube(lq, 1.0, wavelengths), Cube(guide, 1.0), 5)
+    finally:
+        logger.removeHandler(caplog.handler)
+        logger.setLevel(level)
+    assert caplog.text.count('--weights mulsrcube_cave') == is_named
 
 
 def test_a_guessed_blur_does_not_measure_the_consistency(pair):

@@ -34,7 +34,7 @@ def pair():
     return degrade(cube, 8, wavelengths=np.arange(400, 701, 10.0))
 
 
-@pytest.mark.parametrize('weights', ['mulsr_cave_x8_small_noise_free', None])
+@pytest.mark.parametrize('weights', ['mulsrcube_cave', None])
 def test_dimmed_guides_are_warned_of_where_the_response_is_known(weights, pair, warnings):
     lq, guide = pair
     how = {'weights': weights, 'device': 'cpu', 'spectral_response': None if weights else 'nikon_d700'}
