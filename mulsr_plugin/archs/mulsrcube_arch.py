@@ -164,6 +164,8 @@ class CorrectedRenderer(FusionRenderer):
         units (Sequence[SceneUnits | None]): Of the images of the batch; None for those that are left as they are.
     """
 
+    net: MulSRCube
+
     def __init__(self, start: FusionRenderer, net: MulSRCube, units: Sequence[SceneUnits | None]) -> None:
         scale = start.pairs[0].sensor.scale
         # D and its enlargement of the start and of both corrections; pixels that sharpness, detail and towers reach
