@@ -13,6 +13,7 @@ from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from mulsr_plugin.apps.benchmark.options import METRICS, load_benchmark_options
+from mulsr_plugin.checkpoints.shipped import shipped_weights
 from mulsr_plugin.data.degradation import build_degradation
 from mulsr_plugin.data.paired_hsi_rgb_dataset import _check_options
 from mulsr_plugin.data.scene_splits import read_split
@@ -224,9 +225,12 @@ def test_benchmark_names_what_the_training_files_write(path):
         check_network(entry['network_g'])
         if entry['checkpoint'] == 'untrained':
             continue
-        folder, experiment, *rest = entry['checkpoint'].split('/')
-        assert (folder, rest) == ('experiments', ['models', 'net_g_latest.pth'])
-        network = trained.get(experiment) or {'type': entry['network_g']['type'], 'upscale': 8}
+        if entry['checkpoint'] in shipped_weights():
+            network = shipped_weights()[entry['checkpoint']].network_g
+        else:
+            folder, experiment, *rest = entry['checkpoint'].split('/')
+            assert (folder, rest) == ('experiments', ['models', 'net_g_latest.pth'])
+            network = trained.get(experiment) or {'type': entry['network_g']['type'], 'upscale': 8}
         assert with_defaults(network) == with_defaults(entry['network_g'])
 
 
