@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from tests.models.tiny import make_options, make_stores
+from tests.stopping import stopped_at
 
 LINK_SCRIPT = Path(__file__).parents[1] / 'scripts' / 'link_basicsr.py'
 
@@ -88,13 +88,7 @@ def test_a_run_that_is_asked_to_stop_saves_a_state(folder):
     opt['val']['val_freq'] = 100_000
     (folder / 'stopped.yml').write_text(yaml.safe_dump(opt))
     command = [sys.executable, 'basicsr/train.py', '-opt', 'stopped.yml']
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if 'iter:       2' in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        process.stderr.read()
-    assert process.returncode == EXIT_STOPPED
+    assert stopped_at('iter:       2', command, cwd=folder) == EXIT_STOPPED
     (state,) = (folder / 'experiments' / 'stopped' / 'training_states').glob('*.state')
     iteration = int(state.stem)
     assert torch.load(state, weights_only=True)['epoch'] == (iteration - 1) // 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from mulsr_plugin.data.store.writer import CubeStoreWriter
 from mulsr_plugin.training.command_line import parse_command_line
 from mulsr_plugin.training.stop_signals import EXIT_STOPPED
 from tests.models.tiny import make_options, make_stores
+from tests.stopping import stopped_at
 
 ROOT = Path(__file__).parents[1]
 # four batches an epoch (two scenes, four crops each, batch 2): eleven iterations end within the third epoch
@@ -337,13 +337,7 @@ def test_a_network_on_the_start_goes_on_where_it_was_stopped(tmp_path):
 
     command = [sys.executable, '-m', 'mulsr_plugin.train', '-opt', write_options(tmp_path, 'stopped', on_start)]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if 'iter:       3' in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        process.stderr.read()
-    assert process.returncode == EXIT_STOPPED
+    assert stopped_at('iter:       3', command, cwd=tmp_path, env=environment) == EXIT_STOPPED
     (state,) = (tmp_path / 'experiments' / 'stopped' / 'training_states').glob('*.state')
     total = int(state.stem) + 2
     log = run(tmp_path, '-opt', 'stopped.yml', '--auto_resume', '--force_yml', f'train:total_iter={total}')

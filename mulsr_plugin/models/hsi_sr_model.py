@@ -463,10 +463,15 @@ class HSISRModel(CheckpointedModel):
             )
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Move the averaged weights towards the current ones by 1 - ``decay``, all of them in two operations."""
-        averages = list(self.net_g_ema.parameters())
-        current = list(self.get_bare_model(self.net_g).parameters())
+        """Move the averaged weights towards the current ones by 1 - ``decay``, all of them in two operations.
+
+        Buffers are not averaged but copied: ``MulSRCube`` keeps there what a training that goes on needs.
+        """
+        net = self.get_bare_model(self.net_g)
+        averages, current = list(self.net_g_ema.parameters()), list(net.parameters())
         with torch.no_grad():
+            for copy, buffer in zip(self.net_g_ema.buffers(), net.buffers()):
+                copy.copy_(buffer)
             torch._foreach_mul_(averages, decay)
             torch._foreach_add_(averages, current, alpha=1 - decay)
 

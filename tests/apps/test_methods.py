@@ -9,9 +9,8 @@ import pytest
 import torch
 
 import mulsr_plugin
-from mulsr_plugin.apps.methods import METHODS, choose_method, log_better_weights
+from mulsr_plugin.apps.methods import METHODS, choose_method
 from mulsr_plugin.checkpoints.shipped import load_pretrained
-from mulsr_plugin.data.cube import Cube
 from mulsr_plugin.data.sources.demo_scenes import demo_scene
 from mulsr_plugin.metrics.psnr import calculate_hsi_psnr
 from mulsr_plugin.sensor.model import SensorModel
@@ -122,9 +121,9 @@ def test_weights_of_a_camera_are_named_to_those_who_may_have_it(pair, caplog, fi
     logger.addHandler(caplog.handler)
     logger.setLevel(logging.INFO)
     try:
-        log_better_weights(Cube(lq, 1.0, wavelengths), Cube(guide, 1.0), SCALE)
-        log_better_weights(Cube(lq, 1.0), Cube(guide, 1.0), SCALE)
-        log_better_weights(Cube(lq, 1.0, wavelengths), Cube(guide, 1.0), 5)
+        mulsr_plugin.super_resolve(lq, guide, wavelengths=wavelengths, device='cpu')
+        mulsr_plugin.super_resolve(lq, guide, wavelengths=wavelengths, method='SensorFusion', device='cpu')
+        mulsr_plugin.super_resolve(lq, guide, device='cpu')
     finally:
         logger.removeHandler(caplog.handler)
         logger.setLevel(level)
