@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mulsr_plugin.archs.band_sharpness import BandSharpness, laplacian
+from mulsr_plugin.archs.axial_strength import axial_strength
+from mulsr_plugin.archs.chromatic_aberration import ChromaticAberration, laplacian, places_in
 from mulsr_plugin.archs.fusion_rendering import Coefficients, Enlargement, PairRenderer, continued_outside
 from mulsr_plugin.data.degradation.correlation import continued
 from mulsr_plugin.ops.windows import box_mean
@@ -37,28 +38,40 @@ def num_out_ch(num_bands: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class SceneUnits:
-    """Units in which the towers see a scene.
+    """What is measured of a whole scene for its correction.
 
     Attributes:
         brightness (float): Root mean square of the cube.
         shades (Tensor): (3, C) combinations of the guide's channels: brightness, then what differs from it most.
         level (Tensor): (2, 1, 1) noise and scale.
+        size (tuple[int, int]): Rows and columns of the guide.
+        axial_strength (float): Strength of the axial chromatic aberration, see ``axial_strength``.
     """
 
     brightness: float
     shades: Tensor
     level: Tensor
+    size: tuple[int, int]
+    axial_strength: float
 
     @classmethod
-    def of_scene(cls, renderer: PairRenderer, parts: Coefficients) -> SceneUnits:
-        """Measure a scene on all its coefficients."""
+    def of_scene(
+        cls, renderer: PairRenderer, lq: Tensor, parts: Coefficients, guide: Tensor, lens: ChromaticAberration
+    ) -> SceneUnits:
+        """Measure a scene on its cube (L, h, w), all its coefficients and its guide (G, H, W)."""
         basis = renderer.basis
         total = parts.y.flatten(1).var(dim=1).sum().sqrt()
         noise = torch.log2(1e-3 + basis.noise.mean().sqrt() / (total + 1e-12)) / 4 + 1.5
         scale = torch.full_like(noise, math.log2(renderer.sensor.scale) / 2 - 1.5)
         shades = _shades(parts.z[: renderer.features.num_channels].flatten(1))
         brightness = float(basis.spectra(parts.y).square().mean().sqrt()) + 1e-12
-        return cls(brightness, shades, torch.stack([noise, scale])[:, None, None])
+        return cls(
+            brightness,
+            shades,
+            torch.stack([noise, scale])[:, None, None],
+            (guide.shape[1], guide.shape[2]),
+            axial_strength(renderer, lq, parts, guide, lens.profile()),
+        )
 
 
 def _shades(z: Tensor) -> Tensor:
@@ -105,6 +118,7 @@ class CubeStart:
         units (SceneUnits): Of the scene.
         guide (Tensor): (G, H, W).
         cube (Tensor): (L, H, W) to correct.
+        places (Tensor): (2, H, W) of the pixels, from the axis of the lens.
         low (LowImages): The same part at low resolution.
     """
 
@@ -112,23 +126,29 @@ class CubeStart:
     units: SceneUnits
     guide: Tensor
     cube: Tensor
+    places: Tensor
     low: LowImages
 
     @classmethod
     @torch.no_grad()
-    def of_part(cls, renderer: PairRenderer, units: SceneUnits, image: Tensor, guide: Tensor) -> CubeStart:
-        """Render the start for packed coefficients (C, h, w) and the guide (G, H, W)."""
+    def of_part(
+        cls, renderer: PairRenderer, units: SceneUnits, image: Tensor, guide: Tensor, corner: tuple[int, int] = (0, 0)
+    ) -> CubeStart:
+        """Render the start for packed coefficients (C, h, w) and the guide (G, H, W) from a corner of the scene on."""
         parts, sensor, enlarge = renderer.unpacked(image), renderer.sensor, Enlargement(renderer.sensor, image)
         components = renderer.components(parts, guide, enlarge)
         # pixels that have seen ground beyond the guide contradict the start without a reason that could be corrected
         misfit = continued_outside(parts.y - sensor.blur(components[None])[0], parts.covered[0] > 0)
         cube = renderer.finished(components, enlarge(parts.left_out), guide)
-        return cls(renderer, units, guide, cube, LowImages(parts.y, misfit).with_margin())
+        top, left = corner
+        window = slice(top, top + guide.shape[1]), slice(left, left + guide.shape[2])
+        places = places_in(units.size, guide, window)
+        return cls(renderer, units, guide, cube, places, LowImages(parts.y, misfit).with_margin())
 
     def cut(self, rows: slice, columns: slice) -> CubeStart:
         """Return a part, in low-resolution pixels."""
         tall, wide = (slice(self.scale * part.start, self.scale * part.stop) for part in (rows, columns))
-        images = self.guide[..., tall, wide], self.cube[..., tall, wide]
+        images = (image[..., tall, wide] for image in (self.guide, self.cube, self.places))
         return CubeStart(self.renderer, self.units, *images, self.low.cut(rows, columns))
 
     @property
@@ -146,19 +166,19 @@ class CubeStart:
         low = self.sensor.blur(images[None])[0]
         return images - Enlargement(self.sensor, low)(low)
 
-    def sharpened(self, sharpness: BandSharpness) -> Tensor:
-        """Return the cube (L, H, W) with every band as sharp as its camera makes it."""
-        return self.cube + self.unseen(sharpness(self.cube))
+    def seen_through(self, lens: ChromaticAberration) -> Tensor:
+        """Return the cube (L, H, W) with every band as the lens of its camera makes it."""
+        return self.cube + self.unseen(lens(self.cube, self.places, self.units.axial_strength))
 
-    def observe(self, gt: Tensor, sharpness: BandSharpness) -> None:
-        """Let ``sharpness`` learn from what the start lacks of the ground truth (L, H, W)."""
-        first = laplacian(self.cube)
+    def observe(self, gt: Tensor, lens: ChromaticAberration) -> None:
+        """Let ``lens`` learn from what the start lacks of the ground truth (L, H, W)."""
         edge = slice(self.scale, -self.scale)  # where the start itself is less certain
-        laplacians = torch.cat([self.unseen(first), self.unseen(laplacian(first))])
-        sharpness.observe(laplacians[:, edge, edge], (gt - self.cube)[:, edge, edge])
+        derivatives = torch.stack([self.unseen(each) for each in lens.derivatives(self.cube, self.places)])
+        missing = (gt - self.cube)[..., edge, edge]
+        lens.observe(derivatives[..., edge, edge], missing, self.units.axial_strength)
 
     def inputs(self, cube: Tensor) -> Tensor:
-        """Return what the towers see with a sharpened cube (L, H, W): (num_in_ch, H, W).
+        """Return what the towers see with a cube (L, H, W) seen through the lens: (num_in_ch, H, W).
 
         That is the cube, its detail, what has been injected into it beyond interpolation, what D of the start leaves
         unexplained, three combinations of the guide's channels and their detail, noise and scale.
@@ -181,7 +201,7 @@ class CubeStart:
         )
 
     def finished(self, cube: Tensor, outputs: Tensor) -> Tensor:
-        """Apply outputs (num_out_ch, H, W) of the towers to a sharpened cube (L, H, W); zeros change nothing.
+        """Apply outputs (num_out_ch, H, W) of the towers to a cube (L, H, W) seen through the lens; 0 changes nothing.
 
         An addition for every band, and one times its Laplacian, as far as D does not see them. Then the response that
         may be given is fulfilled, and values below zero are cut off, as ``SensorFusion`` does.

@@ -16,7 +16,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from mulsr_plugin.archs.band_correction import MARGIN, CubeStart, SceneUnits, num_in_ch, num_out_ch
-from mulsr_plugin.archs.band_sharpness import REACH, BandSharpness
+from mulsr_plugin.archs.chromatic_aberration import REACH, ChromaticAberration
 from mulsr_plugin.archs.fusion_rendering import FusionRenderer, PairRenderer
 from mulsr_plugin.archs.input_checks import check_positive
 from mulsr_plugin.archs.sensorfusion_arch import Prepared, SensorFusion
@@ -26,10 +26,10 @@ from mulsr_plugin.sensor.model import SensorModel
 
 @ARCH_REGISTRY.register()
 class MulSRCube(nn.Module):
-    """Correct the result of ``SensorFusion`` by what is learned of the camera: sharpness of the bands, and two towers.
+    """Correct the result of ``SensorFusion`` by what is learned of the camera: its lens, and two towers.
 
-    1. ``BandSharpness`` makes every band as sharp as the camera does; it is learned in closed form, and is most of
-       what there is to gain.
+    1. ``ChromaticAberration`` makes every band as sharp and as large as the lens of the camera does; it is learned in
+       closed form, and is most of what there is to gain.
     2. Two towers of convolutions at half and quarter size see the result, its detail, what D leaves unexplained of the
        cube, the guide, the noise and the scale. They predict additions for every band and for its sharpness.
 
@@ -69,7 +69,7 @@ class MulSRCube(nn.Module):
             check_positive(name, value)
         self.start = SensorFusion(upscale, degradation, response)
         self.upscale, self.num_bands, self.num_guide_ch = self.start.upscale, num_bands, num_guide_ch
-        self.sharpness = BandSharpness(num_bands)
+        self.lens = ChromaticAberration(num_bands)
         self.towers = TwoScaleTowers(num_in_ch(num_bands), num_out_ch(num_bands), num_feat, num_stages)
 
     def forward(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> Tensor:
@@ -93,7 +93,7 @@ class MulSRCube(nn.Module):
     def starts(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> list[CubeStart | None]:
         """Return the starts of a batch, for training on parts of them; None where nothing will be corrected."""
         start, coefficients = self.start.prepared(lq, rgb, sensor)
-        units = self._units(start, coefficients, rgb)
+        units = self._units(start, lq, coefficients, rgb)
         return [
             CubeStart.of_part(pair, unit, image, guide) if unit is not None and isinstance(pair, PairRenderer) else None
             for pair, unit, image, guide in zip(start.pairs, units, coefficients, rgb)
@@ -101,9 +101,9 @@ class MulSRCube(nn.Module):
 
     @torch.no_grad()
     def observe(self, start: CubeStart, gt: Tensor) -> None:
-        """Learn the sharpness of the bands from a whole start and its ground truth (L, H, W), and from those before."""
-        start.observe(gt, self.sharpness)
-        self.sharpness.solve()
+        """Learn the aberration of the lens from a whole start and its ground truth (L, H, W), and from those before."""
+        start.observe(gt, self.lens)
+        self.lens.solve()
 
     def corrected(self, starts: Sequence[CubeStart], top: int = 0, left: int = 0) -> list[Tensor]:
         """Correct starts of one size in pixels of the guide.
@@ -118,7 +118,7 @@ class MulSRCube(nn.Module):
         """
         device_type = starts[0].guide.device.type
         with torch.autocast(device_type, enabled=False):
-            cubes = [start.sharpened(self.sharpness) for start in starts]
+            cubes = [start.seen_through(self.lens) for start in starts]
             inputs = torch.stack([start.inputs(cube) for start, cube in zip(starts, cubes)])
         height, width = inputs.shape[2:]
         after = (-(width + left) % GRID, -(height + top) % GRID)
@@ -131,15 +131,17 @@ class MulSRCube(nn.Module):
     def prepared(self, lq: Tensor, rgb: Tensor, sensor: SensorModel | None = None) -> Prepared:
         """Do all that needs the whole images, so that the rest may be done part by part; see :meth:`forward`."""
         start, coefficients = self.start.prepared(lq, rgb, sensor)
-        net = CorrectedRenderer(start, self, self._units(start, coefficients, rgb))
+        net = CorrectedRenderer(start, self, self._units(start, lq, coefficients, rgb))
         return Prepared(net, torch.cat([coefficients, _places(coefficients)], dim=1))
 
-    def _units(self, start: FusionRenderer, coefficients: Tensor, rgb: Tensor) -> list[SceneUnits | None]:
+    def _units(self, start: FusionRenderer, lq: Tensor, coefficients: Tensor, rgb: Tensor) -> list[SceneUnits | None]:
         """Measure the scenes of a batch that will be corrected."""
         known = (start.pairs[0].num_bands, rgb.shape[1]) == (self.num_bands, self.num_guide_ch)
         return [
-            SceneUnits.of_scene(pair, pair.unpacked(image)) if known and isinstance(pair, PairRenderer) else None
-            for pair, image in zip(start.pairs, coefficients)
+            SceneUnits.of_scene(pair, cube, pair.unpacked(image), guide, self.lens)
+            if known and isinstance(pair, PairRenderer)
+            else None
+            for pair, cube, image, guide in zip(start.pairs, lq, coefficients, rgb)
         ]
 
     @staticmethod
@@ -149,9 +151,9 @@ class MulSRCube(nn.Module):
         ``upscale`` and ``num_guide_ch`` are not among them.
         """
         stages = {key.split('.')[2] for key in state if key.startswith('towers.fine.')}
-        if not stages or 'sharpness.weight' not in state:
+        if not stages or 'lens.weight' not in state:
             return None
-        num_feat, num_bands = len(state['towers.head.weight']), state['sharpness.weight'].shape[1]
+        num_feat, num_bands = len(state['towers.head.weight']), state['lens.weight'].shape[1]
         return {'num_bands': num_bands, 'num_feat': num_feat, 'num_stages': len(stages)}
 
 
@@ -180,9 +182,9 @@ class CorrectedRenderer(FusionRenderer):
         if units is None or not isinstance(pair, PairRenderer):
             return super().part(number, image, guide, kept)
         with torch.autocast(image.device.type, enabled=False):
-            start = CubeStart.of_part(pair, units, image, guide)
-        top, left = (int(place) * pair.sensor.scale % GRID for place in image[-2:, 0, 0])
-        return self.net.corrected([start], top, left)[0][(..., *kept)]
+            top, left = (int(place) * pair.sensor.scale for place in image[-2:, 0, 0])
+            start = CubeStart.of_part(pair, units, image, guide, (top, left))
+        return self.net.corrected([start], top % GRID, left % GRID)[0][(..., *kept)]
 
 
 def _places(images: Tensor) -> Tensor:

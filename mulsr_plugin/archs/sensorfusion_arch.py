@@ -175,7 +175,7 @@ def _regressed_pair(lq: Tensor, guide: Tensor, sensor: SensorModel, response: Te
     basis = spectral_basis(lq, noise_sigma, NUM_COMPONENTS)
 
     def reduced(function: Callable[[Tensor], Tensor]) -> Tensor:
-        return _blurred(function, guide, sensor)
+        return blurred(function, guide, sensor)
 
     features = GuideFeatures.of_pair(guide, reduced)
     y, z = basis.components(lq), reduced(features)
@@ -194,12 +194,19 @@ def _regressed_pair(lq: Tensor, guide: Tensor, sensor: SensorModel, response: Te
     return _PreparedPair(renderer, _on_whole(parts.packed(), span, size), rendering_halo(sensor, size, span))
 
 
-def _blurred(function: Callable[[Tensor], Tensor], guide: Tensor, sensor: SensorModel) -> Tensor:
-    """Apply D to a function of the pixels of a guide, block by block: (F, h, w)."""
+def blurred(function: Callable[[Tensor], Tensor], guide: Tensor, sensor: SensorModel, margin: int = 0) -> Tensor:
+    """Apply D to a function of a guide, block by block: (F, h, w).
+
+    Args:
+        function (Callable): Turns (G, H, W) into (F, H, W).
+        guide (Tensor): (G, H, W).
+        sensor (SensorModel): D.
+        margin (int): Low-resolution pixels around it that a pixel of the function depends on. Default: 0.
+    """
     scale = sensor.scale
     size = (guide.shape[1] // scale, guide.shape[2] // scale)
     result: Tensor | None = None
-    for block in blocks(size, max(1, _BLOCK_SIDE // scale), sensor.reach):
+    for block in blocks(size, max(1, _BLOCK_SIDE // scale), sensor.reach + margin):
         part = sensor.blur(function(guide[(..., *block.enlarged(scale).window)])[None])[0]
         if result is None:
             result = part.new_empty(len(part), *size)

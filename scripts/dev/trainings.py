@@ -79,7 +79,9 @@ class OurTraining:
     def step(self) -> None:
         """Train on the next batch."""
         self.iterations += 1
-        self.model.update_learning_rate(self.iterations, warmup_iter=self.opt['train'].get('warmup_iter', -1))
+        # schedules of BasicSR have no rates beyond their last iteration; the clock may
+        if self.iterations <= self.opt['train'].get('total_iter', self.iterations):
+            self.model.update_learning_rate(self.iterations, warmup_iter=self.opt['train'].get('warmup_iter', -1))
         self.model.feed_data(next(self._batches))
         self.model.optimize_parameters(self.iterations)
 

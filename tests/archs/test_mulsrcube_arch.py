@@ -23,8 +23,10 @@ def disturbed(upscale=8, scale=0.05):
     with torch.no_grad():
         for parameter in net.towers.parameters():
             parameter += scale * torch.randn_like(parameter)
-        net.sharpness.weight[0] += 0.1 * torch.eye(31)
-        net.sharpness.weight[1] += 0.01 * torch.rand(31, 31)
+        net.lens.weight[0] += 0.1 * torch.eye(31)
+        net.lens.weight[1] += 0.01 * torch.rand(31, 31)
+        net.lens.weight[2:] += 0.01 * torch.rand(3, 31, 31)
+        net.lens.strength_weight += 0.05
     return net
 
 

@@ -87,9 +87,9 @@ def test_it_learns_from_a_pool_of_both_scales(stores, tmp_path):
     changed = [p.abs().max() for p in model.net_g_ema.towers.tail.parameters()]
     assert min(changed) > 0
     # the averaged weights bring the equations of all starts with them, so that a training can go on from them
-    assert model.net_g.sharpness.normal.abs().max() > 0
-    assert torch.equal(model.net_g_ema.sharpness.normal, model.net_g.sharpness.normal)
-    assert torch.equal(model.net_g_ema.sharpness.cross, model.net_g.sharpness.cross)
+    assert model.net_g.lens.normal.abs().max() > 0
+    assert torch.equal(model.net_g_ema.lens.normal, model.net_g.lens.normal)
+    assert torch.equal(model.net_g_ema.lens.cross, model.net_g.lens.cross)
     known = model.pool[0]
     assert known.error == pytest.approx(float((known.start.cube - known.gt).square().mean()))
 

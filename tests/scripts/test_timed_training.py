@@ -68,6 +68,19 @@ def test_averaged_weights_are_tested(folder):
     assert any(not torch.equal(averaged[name], current[name]) for name in averaged)
 
 
+def test_a_training_may_go_on_beyond_the_end_of_its_schedule(folder):
+    """The minutes say when it ends; a fast machine comes farther than the option file."""
+    opt = make_options(folder, band_update='joint', total_iter=2)
+    opt['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [2], 'eta_min': 1e-6}
+    training = OurTraining(opt, CPU)
+    rates = []
+    for _ in range(4):
+        training.step()
+        rates += training.model.get_current_learning_rate()
+    assert training.iterations == 4
+    assert rates[0] > rates[1] == rates[2] == rates[3]
+
+
 class Literal(LiteralForm):
     """The literal form with the samples of our own data set in the place of the release's, which only a clone has."""
 
