@@ -30,7 +30,7 @@ class MulSRCube(nn.Module):
 
     1. ``ChromaticAberration`` makes every band as sharp and as large as the lens of the camera does; it is learned in
        closed form, and is most of what there is to gain.
-    2. Two towers of convolutions at half and quarter size see the result, its detail, what D leaves unexplained of the
+    2. Two towers of convolutions at full and half size see the result, its detail, what D leaves unexplained of the
        cube, the guide, the noise and the scale. They predict additions for every band and for its sharpness.
 
     D does not see either correction, so that one set of weights takes any scale and any blur, which is estimated or
@@ -43,7 +43,7 @@ class MulSRCube(nn.Module):
         upscale (int | Sequence[int]): Accepted scale factor(s). Default: 8.
         num_bands (int): Bands of the cubes that are corrected, L. Default: 31.
         num_guide_ch (int): Channels of their guides. Default: 3.
-        num_feat (int): Features of the tower at half size; that at quarter size has twice as many. Default: 48.
+        num_feat (int): Features of the tower at full size; that at half size has twice as many. Default: 40.
         num_stages (int): Stages of the towers. Default: 3.
         degradation (str | Mapping | None): See ``SensorFusion``. Default: None, estimated from each pair.
         response (str | None): See ``SensorFusion``. Default: None, unknown.
@@ -58,7 +58,7 @@ class MulSRCube(nn.Module):
         upscale: int | Sequence[int] = 8,
         num_bands: int = 31,
         num_guide_ch: int = 3,
-        num_feat: int = 48,
+        num_feat: int = 40,
         num_stages: int = 3,
         degradation: str | Mapping[str, Any] | None = None,
         response: str | None = None,
@@ -170,7 +170,7 @@ class CorrectedRenderer(FusionRenderer):
 
     def __init__(self, start: FusionRenderer, net: MulSRCube, units: Sequence[SceneUnits | None]) -> None:
         scale = start.pairs[0].sensor.scale
-        # D and its enlargement of the start and of both corrections; pixels that sharpness, detail and towers reach
+        # D and its enlargement of the start and of both corrections; pixels that lens, detail and towers reach
         seen = 3 * (max(pair.sensor.reach for pair in start.pairs) + MARGIN)
         super().__init__(start.pairs, start.halo + seen + -(-(net.towers.reach + GRID + 2 * REACH) // scale) + 2)
         # not a submodule: the renderer is a part of the network, not the reverse

@@ -44,8 +44,8 @@ class SensorStartModel(HSISRModel):
 
     That start needs whole scenes, but what corrects it learns best from small parts. A network has a method for each:
     ``starts(lq, rgb)`` returns a start or None for every pair, and ``corrected(starts)`` their corrected cubes.
-    Where there is ``observe(start, gt)``, it is called for every new start: ``MulSRCube`` solves for the sharpness
-    of the bands there.
+    Where there is ``observe(start, gt)``, it is called for every new start: ``MulSRCube`` solves for the lens of the
+    camera there.
 
     Every batch is degraded, its sensors are estimated and its starts are rendered, which takes about a second a scene.
     The last ``pool_size`` of them are kept, and every iteration takes ``steps_per_batch`` optimiser steps, each on
