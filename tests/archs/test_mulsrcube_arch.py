@@ -134,6 +134,7 @@ def test_gradients_reach_all_weights_and_parts_equal_the_whole():
     inner.square().mean().backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in net.towers.parameters())
     assert torch.equal(cut.guide, pair.guide[:, 16:112, 24:120])
+    assert torch.equal(cut.places, start.places[:, 16:112, 24:120])
 
 
 def test_cost():

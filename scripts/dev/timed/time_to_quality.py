@@ -1,12 +1,13 @@
-"""Quality on the test scenes against minutes of training: MulSR here beside the authors' release.
+"""Quality on the test scenes against minutes of training: MulSR beside the authors' release, or any networks.
 
     git clone https://github.com/qianngli/MulSR
     python -m scripts.dev.timed.time_to_quality --reference MulSR --minutes 8
 
 Every training gets the same minutes on the same device and scenes; tests do not count, what happens at the first batch
 (compiling included) does. The release runs its own loader and loop from its clone; its weights are tested by the same
-code as ours. Writes time_to_quality.csv, .md and, with pip install -e .[plots], .png. A call goes on with the trainings
-that are missing; with --only it runs one of them.
+code as ours. Writes time_to_quality.csv, .md and, with pip install -e .[plots], .png, and quality at the end against
+the operations for a scene, quality_against_cost.png. A call goes on with the trainings that are missing; with --only it
+runs one of them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.archs import build_network
 
+from mulsr_plugin.apps.benchmark.drawing import EntryCost, cost_figure
 from mulsr_plugin.cli.arguments import whole_number
 from mulsr_plugin.utils.tables import markdown_table
 from scripts.dev.speed.authors_release import AuthorsRelease
@@ -121,6 +123,18 @@ def draw(table: Any, names: Sequence[str], path: Path) -> None:
     plt.close(figure)
 
 
+def draw_cost(table: Any, options: Mapping[str, Any], scenes: Any, path: Path) -> None:
+    """Draw the PSNR at the end of our trainings against the operations of their networks for one scene."""
+    entries = {}
+    for name, opt in options.items():
+        if points := table.of(name):
+            net = build_network(dict(opt['network_g']))
+            parameters = sum(parameter.numel() for parameter in net.parameters())
+            entries[name] = EntryCost(points[-1].values['psnr'], scenes.gflops(net), parameters)
+    if entries:
+        cost_figure(entries, 'GFLOPs per scene', len(scenes.samples)).savefig(path, dpi=150, bbox_inches='tight')
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the trainings that are missing; a user's mistake ends the program with one line."""
     args = build_parser().parse_args(argv)
@@ -154,6 +168,7 @@ def compare(args: argparse.Namespace) -> int:
     print(text)
     try:
         draw(table, [name for name in built if table.of(name)], args.out / 'time_to_quality.png')
+        draw_cost(table, options, scenes, args.out / 'quality_against_cost.png')
     except ImportError:
         print('no plot: pip install mulsr-plugin[plots]')
     return 0

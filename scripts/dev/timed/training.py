@@ -16,6 +16,7 @@ from basicsr.data import build_dataset
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import default_collate
+from torch.utils.flop_counter import FlopCounterMode
 
 from mulsr_plugin.cli.arguments import above_zero, whole_number
 from mulsr_plugin.metrics.ergas import calculate_ergas
@@ -121,12 +122,23 @@ class TestScenes:
         rows = [self._measure(net, sample) for sample in self.samples]
         return {name: float(np.mean([row[name] for row in rows])) for name in METRICS}
 
+    def gflops(self, net: nn.Module) -> float:
+        """Count the floating-point operations of a network on one scene in 10^9, a multiply-add as two."""
+        with FlopCounterMode(display=False) as counter:
+            self._result(net.to(self.device).eval(), self.samples[0])
+        return counter.get_total_flops() / 1e9
+
     def _measure(self, net: nn.Module, sample: Mapping[str, Tensor]) -> dict[str, float]:
-        lq, gt = sample['lq'].to(self.device), sample['gt'].to(self.device)
-        bands = list(self.bands or range(gt.shape[1]))
+        result = self._result(net, sample).clamp(0, 1)
+        gt = sample['gt'][0, self._chosen(sample)].to(self.device)
+        return cube_metrics(result[0].permute(1, 2, 0), gt.permute(1, 2, 0), self.dataset.scale)
+
+    def _result(self, net: nn.Module, sample: Mapping[str, Tensor]) -> Tensor:
         rgb = sample['rgb'].to(self.device) if is_guided(net) else None
-        result = apply_network(net, lq, rgb, bands, precision=self.precision).clamp(0, 1)
-        return cube_metrics(result[0].permute(1, 2, 0), gt[0, bands].permute(1, 2, 0), self.dataset.scale)
+        return apply_network(net, sample['lq'].to(self.device), rgb, self._chosen(sample), precision=self.precision)
+
+    def _chosen(self, sample: Mapping[str, Tensor]) -> list[int]:
+        return list(self.bands or range(sample['gt'].shape[1]))
 
 
 def load_scenes(opt: Mapping[str, Any], args: argparse.Namespace) -> tuple[TestScenes, str]:
