@@ -148,8 +148,8 @@ class CubeStart:
     def cut(self, rows: slice, columns: slice) -> CubeStart:
         """Return a part, in low-resolution pixels."""
         tall, wide = (slice(self.scale * part.start, self.scale * part.stop) for part in (rows, columns))
-        images = (image[..., tall, wide] for image in (self.guide, self.cube, self.places))
-        return CubeStart(self.renderer, self.units, *images, self.low.cut(rows, columns))
+        guide, cube, places = (image[..., tall, wide] for image in (self.guide, self.cube, self.places))
+        return CubeStart(self.renderer, self.units, guide, cube, places, self.low.cut(rows, columns))
 
     @property
     def sensor(self) -> SensorModel:
