@@ -57,7 +57,7 @@ PARAMETERS = {
     'train_coarsenet_cave_x8': 1_163_602,
     'train_ssrnet_cave_x8': 26_040,
     'train_psrt_cave_x8': 247_455,
-    'train_mulsrcube_cave_mixed': 898_138,
+    'train_mulsrcube_cave_mixed': 609_249,
 }
 
 
