@@ -36,6 +36,7 @@ from scripts.dev.timed.training import (
 )
 from scripts.dev.trainings import OurTraining, ReferenceTraining, Training, reference_batches, write_mats
 
+_COLOURS = 10  # of Matplotlib's cycle
 OPTIONS = [Path(f'options/train_mulsr_cave_x8{suffix}.yml') for suffix in ('_fast', '_joint_bf16', '')]
 
 
@@ -105,6 +106,11 @@ def table_text(table: Any, names: Sequence[str], command: str) -> str:
     return f'{command}\n\n{table.protocol}\n\n{markdown_table(head, rows)}\n'
 
 
+def label(name: str) -> str:
+    """Return the name of a training for a figure."""
+    return name.removeprefix('train_')
+
+
 def draw(table: Any, names: Sequence[str], path: Path) -> None:
     """Draw PSNR against minutes."""
     import matplotlib
@@ -112,13 +118,14 @@ def draw(table: Any, names: Sequence[str], path: Path) -> None:
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
-    for name in names:
+    figure, axes = plt.subplots(figsize=(9, 4.5), constrained_layout=True)
+    for number, name in enumerate(names):
         points = table.of(name)
-        axes.plot([p.minutes for p in points], [p.values['psnr'] for p in points], '.-', label=name)
+        style = '.-' if number < _COLOURS else '.--'
+        axes.plot([p.minutes for p in points], [p.values['psnr'] for p in points], style, label=label(name))
     axes.set(xlabel='minutes of training', ylabel='PSNR of the test scenes (dB)')
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), fontsize='small')
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -130,7 +137,7 @@ def draw_cost(table: Any, options: Mapping[str, Any], scenes: Any, path: Path) -
         if points := table.of(name):
             net = build_network(dict(opt['network_g']))
             parameters = sum(parameter.numel() for parameter in net.parameters())
-            entries[name] = EntryCost(points[-1].values['psnr'], scenes.gflops(net), parameters)
+            entries[label(name)] = EntryCost(points[-1].values['psnr'], scenes.gflops(net), parameters)
     if entries:
         cost_figure(entries, 'GFLOPs per scene', len(scenes.samples)).savefig(path, dpi=150, bbox_inches='tight')
 
