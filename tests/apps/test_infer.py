@@ -185,6 +185,24 @@ def test_float_cubes_stay_float(job, tmp_path):
     assert read_cube(job.output).values.dtype == np.float32
 
 
+def test_network_on_the_start_of_sensor_fusion(job, tmp_path):
+    edsr = {'type': 'EDSR', 'num_in_ch': 5, 'num_out_ch': 5, 'num_feat': 8, 'num_block': 1, 'upscale': 1}
+    block = {'type': 'SensorStart', 'network': edsr, 'upscale': 4, 'num_bands': 5}
+    torch.manual_seed(0)
+    net = build_network(block).eval()
+    net.correction.gain.data.fill_(0.5)
+    torch.save({'params': net.state_dict()}, tmp_path / 'start.pth')
+    (tmp_path / 'start.yml').write_text(yaml.safe_dump({'scale': 4, 'network_g': block}))
+    infer(changed(job, weights=tmp_path / 'start.pth', option_file=tmp_path / 'start.yml'))
+    low, guide = read_cube(job.images.cube).values / 2047, read_cube(job.images.guide, is_guide=True).values
+    images = [torch.from_numpy(np.array(each, np.float32)).permute(2, 0, 1)[None] for each in (low, guide)]
+    with torch.no_grad():
+        expected, start = (made(*images)[0].permute(1, 2, 0).clamp(0, 1).numpy() for made in (net, net.start))
+    result = read_cube(job.output).values / 2047
+    assert np.abs(result - expected).max() <= 0.5 / 2047 + 1e-5
+    assert np.abs(result - start).max() > 0.01
+
+
 @pytest.fixture
 def unguided(tmp_path):
     """A network that takes no guide image, its weights and its option file."""

@@ -108,7 +108,7 @@ def table_text(table: Any, names: Sequence[str], command: str) -> str:
 
 def label(name: str) -> str:
     """Return the name of a training for a figure."""
-    return name.removeprefix('train_')
+    return name.removeprefix('train_').replace('_', ' ')
 
 
 def draw(table: Any, names: Sequence[str], path: Path) -> None:
