@@ -108,6 +108,23 @@ def test_the_lens_is_learned_from_one_scene_and_mends_another():
     assert after < 0.75 * before
 
 
+def test_a_scene_is_corrected_by_its_own_strength():
+    net = MulSRCube(8)
+    lq, guide, gt = pair_through_a_lens(slice(0, 96))
+    net.observe(net.starts(lq, guide)[0], gt)
+    (start,) = net.starts(lq, guide)
+    strength = start.units.axial_strength
+    assert strength != 0
+    with torch.no_grad():
+        before = net(lq, guide)
+        net.lens.strength_weight += 0.2
+        after = net(lq, guide)
+        share = 0.2 * strength * (laplacian(start.cube) + along_radius(start.cube, start.places))
+    positive = (before[0] > 0) & (after[0] > 0)  # where nothing was cut off
+    change, expected = (after - before)[0], start.unseen(share)
+    torch.testing.assert_close(change[positive], expected[positive], rtol=0, atol=1e-4)
+
+
 def test_axial_strength_follows_the_focus():
     """A scene out of focus shows more of the aberration; a pair without any learned profile shows none."""
     net = MulSRCube(8)
