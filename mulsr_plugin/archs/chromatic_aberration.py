@@ -56,7 +56,7 @@ class ChromaticAberration(nn.Module):
 
     A scene that shows more or less of the axial aberration than others, by its focus, has the share of each band's own
     Laplacian and derivative along the radius changed in proportion, see ``axial_strength``. The axis of the lens is
-    taken to be at the centre of the image, which must be the whole frame.
+    taken to be at the centre of the image, which should be the whole frame.
 
     Untrained the correction is zero. It is learned by ridge regression, not by steps of an optimiser: :meth:`observe`
     adds the normal equations of a scene, and :meth:`solve` those of all scenes seen so far.
